@@ -1,0 +1,245 @@
+//! The HTTP API that people, scripts, the command line and the pages use. JSON everywhere; errors are [`Problem`].
+//!
+//! | call | takes | gives |
+//! |---|---|---|
+//! | `GET /api/v1/status` | | [`Status`] |
+//! | `GET /api/v1/clusters`, `GET …/clusters/{c}` | | `Vec<ClusterView>`, `ClusterView` |
+//! | `PUT /api/v1/clusters/{c}` | [`RegisterCluster`] | `ClusterView` |
+//! | `POST /api/v1/clusters/{c}/requests` | keeper's `Request` as JSON | [`Accepted`] |
+//! | `POST /api/v1/clusters/{c}/fingerprint` | | `Vec<NodeFingerprint>` |
+//! | `GET /api/v1/hosts`, `POST /api/v1/hosts/{h}/token` | | `Vec<HostView>`, [`Token`] |
+//! | `GET /api/v1/operations?cluster=`, `GET …/operations/{id}` | | `Vec<Operation>`, `Operation` (newest first) |
+//! | `GET /api/v1/experiments` | | `Vec<ExperimentEntry>`: the built-in library |
+//! | `POST /api/v1/runs` | [`StartRun`] | [`RunStarted`] |
+//! | `GET /api/v1/runs`, `GET …/runs/{id}` | | `Vec<RunEntry>`, `RunReport` |
+//! | `GET /api/v1/runs/{id}/report.html` | | the self-contained page |
+//! | `GET /api/v1/runs/{id}/history` | | the recorded history (binary; the `ledger` crate reads it) |
+//! | `POST /api/v1/runs/{id}/halt` | [`Reason`] | [`Done`] |
+//! | `GET /api/v1/attacks`, `POST /api/v1/attacks` | [`StartAttack`] | `Vec<AttackReport>` |
+//! | `POST /api/v1/attacks/{id}/undo` | | `AttackReport` |
+//! | `POST /api/v1/halt`, `POST /api/v1/resume` | [`Reason`] | [`Halted`], [`Done`] |
+//! | `GET /api/v1/timeline?after=&cluster=&run=&limit=` | | `Vec<TimelineEvent>` |
+//! | `GET /api/v1/events?after=&cluster=&run=` | | server-sent events: [`Live`] as JSON in `data:`, its `sequence` as id |
+
+use firedrill_model::attack::AttackReport;
+use firedrill_model::command::Fingerprint;
+use firedrill_model::experiment::AttackStep;
+use firedrill_model::report::{LagSample, RunState};
+use firedrill_model::workload::{Login, Sample};
+use firedrill_model::{
+    ClusterName, ClusterView, HostName, NodeName, Operation, OperationId, RegionName, RunId, Span, TimelineEvent,
+    Timestamp, Verdict,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// Every error answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Problem {
+    /// Stable code with a page in `docs/errors/` (`S004`).
+    pub code: String,
+    /// Which object, what was seen, what to do.
+    pub message: String,
+    /// Refused by a guard (exit status 4), not broken.
+    #[serde(default)]
+    pub refused: bool,
+}
+
+/// The server itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Package version.
+    pub version: String,
+    /// Process id.
+    pub pid: u32,
+    /// When this process began.
+    pub started: Timestamp,
+    /// Starts are blocked, for this reason.
+    pub halted: Option<String>,
+    /// Runs under way.
+    pub running: Vec<RunId>,
+}
+
+/// One host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostView {
+    /// Its name.
+    pub name: HostName,
+    /// Its address.
+    pub address: Option<IpAddr>,
+    /// Its region.
+    pub region: Option<RegionName>,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+    /// Its agent has a live link.
+    pub connected: bool,
+    /// Last sign of it.
+    pub last_seen: Option<Timestamp>,
+    /// The agent's version.
+    pub agent_version: Option<String>,
+    /// Its nodes.
+    pub nodes: Vec<NodeName>,
+    /// The last look at it.
+    pub observation: Option<crate::link::HostObservation>,
+}
+
+/// A one-time enrolment token for one host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// The secret.
+    pub token: String,
+    /// Good until then.
+    pub expires: Timestamp,
+    /// SHA-256 of the authority's certificate (DER, hex): the agent trusts no other at enrolment.
+    pub authority_sha256: String,
+    /// Where agents connect.
+    pub link_address: String,
+}
+
+/// A request was taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// The operation that it started, when it did.
+    pub operation: Option<OperationId>,
+}
+
+/// Nothing more to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {}
+
+/// Why somebody did something.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// For the log.
+    pub reason: String,
+}
+
+/// What a halt did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Halted {
+    /// From the call to the last fault seen to be out.
+    pub took: Span,
+    /// Runs that were stopped.
+    pub runs: Vec<RunId>,
+    /// Attacks that were taken out, and how.
+    pub attacks: Vec<AttackReport>,
+    /// Hosts whose agent could not be reached; their leases and deadlines take the faults out.
+    pub unreachable: Vec<HostName>,
+}
+
+/// One experiment of the library.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExperimentEntry {
+    /// Its name.
+    pub name: String,
+    /// One line.
+    pub title: String,
+    /// Its rung on the ladder.
+    pub rung: Option<u32>,
+    /// The file.
+    pub yaml: String,
+}
+
+/// Starts a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartRun {
+    /// The experiment file's text, after variables were filled in.
+    pub yaml: String,
+    /// Overrides the file's cluster.
+    pub cluster: Option<ClusterName>,
+    /// Also when the rung below has not passed.
+    #[serde(default)]
+    pub force: bool,
+    /// Credentials for the workload; `None`: those registered with the cluster.
+    pub login: Option<Login>,
+}
+
+/// The run is under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunStarted {
+    /// Its id.
+    pub run: RunId,
+}
+
+/// One run in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunEntry {
+    /// Its id.
+    pub run: RunId,
+    /// The experiment's name.
+    pub experiment: String,
+    /// On which cluster.
+    pub cluster: ClusterName,
+    /// How far.
+    pub state: RunState,
+    /// When it began.
+    pub began: Timestamp,
+    /// What it came to.
+    pub verdict: Option<Verdict>,
+    /// The first reason.
+    pub reason: Option<String>,
+}
+
+/// Starts one attack by hand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartAttack {
+    /// On which cluster (roles are looked up there).
+    pub cluster: ClusterName,
+    /// What, where, how long.
+    pub attack: AttackStep,
+}
+
+/// A cluster as registered, with what the workload needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegisterCluster {
+    /// The cluster.
+    pub spec: firedrill_model::ClusterSpec,
+    /// For workloads.
+    pub login: Option<Login>,
+}
+
+/// The fingerprint of one node, or why there is none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeFingerprint {
+    /// Which node.
+    pub node: NodeName,
+    /// Its fingerprint.
+    pub result: Result<Fingerprint, String>,
+}
+
+/// One message of the live stream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "live")]
+pub enum Live {
+    /// A new line in the timeline.
+    Timeline {
+        /// The line.
+        event: TimelineEvent,
+    },
+    /// A cluster changed (at most five times a second for each).
+    Cluster {
+        /// As it is now.
+        view: Box<ClusterView>,
+    },
+    /// An operation changed.
+    Operation {
+        /// As it is now.
+        operation: Box<Operation>,
+    },
+    /// An interval of a run's load.
+    Sample {
+        /// Of which run.
+        run: RunId,
+        /// What was measured.
+        sample: Sample,
+        /// Replica lag at that moment.
+        lags: Vec<LagSample>,
+    },
+    /// A run changed its state.
+    Run {
+        /// As in the list.
+        entry: RunEntry,
+    },
+}

@@ -1,0 +1,12 @@
+//! What travels between server, agents, command line and pages, and the typed client.
+//!
+//! **What it never does**: decide anything, or touch a host. It knows HTTP only as a client.
+//!
+//! **Where to begin**: [`link`] for the agent's side, [`http`] for what people and scripts use, [`client`] to call it.
+
+pub mod client;
+pub mod http;
+pub mod link;
+
+/// The version of the agent link; an agent of another version is refused with a clear message.
+pub const LINK_VERSION: u32 = 1;

@@ -1,0 +1,334 @@
+//! What a user writes: an experiment, declared. Reading YAML is done at the edge (`firedrill_api::experiment_file`);
+//! here are the types and the rules that a well-formed file must also keep.
+
+use crate::attack::{Direction, Percent, Selector};
+use crate::id::ClusterName;
+use crate::operation::OperationKind;
+use crate::time::Span;
+use crate::workload::Load;
+use serde::{Deserialize, Serialize};
+
+/// An experiment: a hypothesis, a way to break something, and what must hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub struct Experiment {
+    /// Short name, unique in the library (`kill-primary`).
+    pub name: String,
+    /// One line for people.
+    pub title: String,
+    /// What is believed to happen, in full sentences.
+    pub hypothesis: String,
+    /// On which cluster; `--cluster` overrides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterName>,
+    /// The rung of the ladder, 1 the least damaging; a rung is refused when the one below has not passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rung: Option<u32>,
+    /// The live load; absent: none, and nothing can be said of writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload: Option<Load>,
+    /// How long the load runs before the first step.
+    #[serde(default = "default_warm_up")]
+    pub warm_up: Span,
+    /// How long the load runs after the last step.
+    #[serde(default = "default_warm_up")]
+    pub cool_down: Span,
+    /// The steady state.
+    #[serde(default)]
+    pub probes: Vec<Probe>,
+    /// What is done, in order.
+    pub steps: Vec<StepSpec>,
+    /// What must hold in the end.
+    pub expect: Vec<Expectation>,
+    /// When to stop early: everything is undone and the run is halted.
+    #[serde(default)]
+    pub abort_when: Vec<AbortCondition>,
+}
+
+fn default_warm_up() -> Span {
+    Span::secs(3)
+}
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StepSpec {
+    /// Break something; goes on to the next step when the effect is measured.
+    Attack(AttackStep),
+    /// Take the attack of that name out before its time.
+    EndAttack(String),
+    /// Do nothing for a while.
+    Wait(Span),
+    /// Go on when something has become so.
+    WaitUntil {
+        /// What.
+        condition: Condition,
+        /// Or fail after this long.
+        within: Span,
+    },
+    /// Ask the probe of that name now; it must hold.
+    Check(String),
+}
+
+/// An attack in an experiment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttackStep {
+    /// To refer to it in `end-attack`; defaults to the kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The fault with its parameters.
+    #[serde(flatten)]
+    pub fault: FaultSpec,
+    /// Which hosts, chosen at the moment of the attack.
+    pub target: Selector,
+    /// It comes out after this long. Needless for kills.
+    #[serde(default = "default_duration")]
+    pub duration: Span,
+}
+
+fn default_duration() -> Span {
+    Span::secs(30)
+}
+
+/// A fault as in a file: with the other side as a selector, not yet as addresses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum FaultSpec {
+    /// Kill the database server process.
+    Kill {
+        /// Which signal.
+        #[serde(default = "default_signal")]
+        signal: String,
+    },
+    /// Stop (SIGSTOP) the database server process.
+    Pause,
+    /// Cut the target from `peers`.
+    Partition {
+        /// From whom; absent: from everybody.
+        #[serde(default)]
+        peers: Option<Selector>,
+        /// Which way.
+        #[serde(default)]
+        direction: Direction,
+    },
+    /// Packets between target and `peers` arrive late, and some not at all.
+    Latency {
+        /// Between the target and whom; absent: everybody.
+        #[serde(default)]
+        peers: Option<Selector>,
+        /// Added to each packet that arrives.
+        delay: Span,
+        /// Evenly spread, plus or minus.
+        #[serde(default)]
+        jitter: Span,
+        /// Share lost, in percent.
+        #[serde(default)]
+        loss_percent: Percent,
+    },
+}
+
+fn default_signal() -> String {
+    "SIGKILL".to_owned()
+}
+
+/// What can be waited for. Operations count when they began after the run did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Condition {
+    /// An operation of that kind has finished.
+    Finished(OperationKind),
+    /// Every node of the cluster is in service, replicates and has caught up; no operation runs.
+    RedundancyRestored,
+    /// Writes are acknowledged again.
+    WritesFlow,
+}
+
+/// When a probe is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum When {
+    /// After the warm-up, before the first step; must hold or the run is given up as inconclusive.
+    Before,
+    /// Once a second while the steps run.
+    During,
+    /// After the cool-down.
+    After,
+}
+
+/// One part of the steady state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Probe {
+    /// To refer to it.
+    pub name: String,
+    /// What is measured.
+    pub measure: Measure,
+    /// At which times; `before` and `after` unless said otherwise.
+    #[serde(default = "default_when")]
+    pub when: Vec<When>,
+}
+
+fn default_when() -> Vec<When> {
+    vec![When::Before, When::After]
+}
+
+/// What a probe measures.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Measure {
+    /// At least so many writes were acknowledged in the last second.
+    WritesPerSecondAtLeast(u32),
+    /// Every replica is at most so far behind.
+    LagAtMost(Span),
+    /// The cluster has exactly one writable primary and every node in service.
+    ClusterHealthy,
+    /// Exactly one node accepts writes.
+    OnePrimary,
+}
+
+/// What must hold in the end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Expectation {
+    /// The longest time without an acknowledged write is below this.
+    WriteOutageBelow(Span),
+    /// At most so many acknowledged writes are lost.
+    LostAcknowledgedWritesAtMost(u64),
+    /// An operation of that kind finished, no longer after the attack than this.
+    Operation {
+        /// Which kind.
+        kind: OperationKind,
+        /// From the attack's effect to the operation's end.
+        within: Span,
+    },
+    /// Full redundancy again, no longer after the attack than this.
+    RedundancyWithin(Span),
+    /// Nothing was promoted.
+    NoPromotion,
+    /// No two nodes acknowledged writes at once.
+    NoFork,
+    /// All nodes hold the same rows in the end.
+    NoDivergence,
+}
+
+/// When to stop early.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AbortCondition {
+    /// No write has been acknowledged for this long.
+    WriteOutageAbove(Span),
+    /// An operation asks for a person.
+    OperationNeedsPerson,
+}
+
+/// A rule that a well-formed file breaks.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {message}")]
+pub struct Problem {
+    /// Where: `steps[2].attack.target`.
+    pub place: String,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+/// Longest accepted experiment: nobody waits longer for one run, and no fault should stay longer unattended.
+pub const DURATION_MAX: Span = Span::secs(24 * 3600);
+/// Most steps of one experiment.
+pub const STEPS_MAX: usize = 200;
+/// Most connections of one load; the gateway's and the server's limits are of this order.
+pub const CONNECTIONS_MAX: u32 = 1000;
+
+impl Experiment {
+    /// Checks the rules beyond the form: names that are referred to exist, targets are not empty, bounds are kept.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut say = |place: String, message: String| problems.push(Problem { place, message });
+        if self.name.parse::<crate::id::HostName>().is_err() {
+            say("name".into(), format!("{:?} must be of a-z, 0-9 and '-', at most 40 characters", self.name));
+        }
+        if self.steps.is_empty() || self.steps.len() > STEPS_MAX {
+            say("steps".into(), format!("{} steps; give 1 to {STEPS_MAX}", self.steps.len()));
+        }
+        if self.expect.is_empty() {
+            say("expect".into(), "nothing is expected, so nothing could be learnt; add at least one line".into());
+        }
+        if let Some(load) = &self.workload {
+            load_problems(load, &mut say);
+        } else if self.expect.iter().any(Expectation::needs_workload) {
+            say("expect".into(), "speaks of writes, but there is no `workload:` to make any".into());
+        }
+        let mut attacks = Vec::new();
+        for (index, step) in self.steps.iter().enumerate() {
+            self.step_problems(&format!("steps[{index}]"), step, &mut attacks, &mut say);
+        }
+        problems
+    }
+
+    fn step_problems<'a>(
+        &self,
+        place: &str,
+        step: &'a StepSpec,
+        attacks: &mut Vec<&'a str>,
+        say: &mut impl FnMut(String, String),
+    ) {
+        match step {
+            StepSpec::Attack(attack) => {
+                if attack.target.is_empty() || attack.target.server {
+                    say(
+                        format!("{place}.attack.target"),
+                        "selects nothing; name nodes, hosts, a role, a region or tags".into(),
+                    );
+                }
+                if attack.duration > DURATION_MAX || attack.duration == Span::ZERO {
+                    say(format!("{place}.attack.duration"), format!("must be above 0 and at most {DURATION_MAX}"));
+                }
+                attacks.push(attack.label());
+            }
+            StepSpec::EndAttack(name) if !attacks.contains(&name.as_str()) => {
+                say(format!("{place}.end-attack"), format!("no attack named {name:?} begins before this step"));
+            }
+            StepSpec::Check(name) if !self.probes.iter().any(|probe| probe.name == *name) => {
+                say(format!("{place}.check"), format!("there is no probe named {name:?}"));
+            }
+            StepSpec::Wait(span) | StepSpec::WaitUntil { within: span, .. } if *span > DURATION_MAX => {
+                say(place.to_owned(), format!("{span} is longer than {DURATION_MAX}"));
+            }
+            StepSpec::EndAttack(_) | StepSpec::Check(_) | StepSpec::Wait(_) | StepSpec::WaitUntil { .. } => {}
+        }
+    }
+}
+
+fn load_problems(load: &Load, say: &mut impl FnMut(String, String)) {
+    if load.writers == 0 || load.writes_per_second == 0 {
+        say("workload".into(), "without writers and writes_per_second nothing can be proved".into());
+    }
+    if load.writers + load.readers > CONNECTIONS_MAX {
+        say("workload".into(), format!("{} connections; at most {CONNECTIONS_MAX}", load.writers + load.readers));
+    }
+    if load.timeout == Span::ZERO {
+        say("workload.timeout".into(), "must be above 0".into());
+    }
+}
+
+impl AttackStep {
+    /// Its name, or its kind.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        self.name.as_deref().unwrap_or(match self.fault {
+            FaultSpec::Kill { .. } => "kill",
+            FaultSpec::Pause => "pause",
+            FaultSpec::Partition { .. } => "partition",
+            FaultSpec::Latency { .. } => "latency",
+        })
+    }
+}
+
+impl Expectation {
+    /// Cannot be told without a live load.
+    #[must_use]
+    pub const fn needs_workload(&self) -> bool {
+        matches!(self, Self::WriteOutageBelow(_) | Self::LostAcknowledgedWritesAtMost(_) | Self::NoFork)
+    }
+}

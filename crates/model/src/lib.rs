@@ -1,0 +1,35 @@
+//! The nouns of firedrill and their units: hosts, nodes, clusters, positions, observations, commands,
+//! attacks, experiments, workloads, operations, timelines and verdicts.
+//!
+//! **What it never does**: I/O, clocks, randomness, threads. Everything here is a value, a parser or a pure
+//! rule about values. Types derive `serde` because they travel between agent, server, store and report;
+//! a field renamed here is a wire change.
+//!
+//! **Where to begin**: [`cluster`] (what a fleet is), then [`command`] (what can be asked of a node), then
+//! [`experiment`] (what a user writes) and [`report`] (what they get back).
+
+pub mod attack;
+pub mod cluster;
+pub mod command;
+pub mod experiment;
+pub mod gtid;
+pub mod id;
+pub mod observation;
+pub mod operation;
+pub mod report;
+pub mod time;
+pub mod timeline;
+pub mod view;
+pub mod workload;
+
+pub use attack::{AttackSpec, Fault, Selector, Target};
+pub use cluster::{ClusterSpec, Durability, Endpoint, NodeSpec, Policy, Role};
+pub use command::{CommandFailure, NodeCommand, NodeReply};
+pub use gtid::{Gtid, GtidPos, GtidState};
+pub use id::{AttackId, ClusterName, Generation, HostName, InstructionId, NodeName, OperationId, RegionName, RunId};
+pub use observation::NodeObservation;
+pub use operation::{Operation, OperationKind, OperationState, Step, StepState};
+pub use report::Verdict;
+pub use time::{Span, Timestamp};
+pub use timeline::{Severity, TimelineEvent};
+pub use view::{ClusterView, Health, NodeView};

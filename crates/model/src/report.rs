@@ -1,0 +1,255 @@
+//! What a run comes to: the verdict, with everything it rests on.
+
+use crate::attack::AttackReport;
+use crate::experiment::Experiment;
+use crate::id::{ClusterName, NodeName, RunId};
+use crate::operation::Operation;
+use crate::time::{Span, Timestamp};
+use crate::timeline::TimelineEvent;
+use crate::workload::Sample;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// What can be said in the end. There is no fifth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// The attack landed, enough was measured, and every expectation held.
+    Passed,
+    /// An expectation was broken.
+    Failed,
+    /// It cannot be told: the fault did not land, too few writes, a node could not be read.
+    Inconclusive,
+    /// The tool broke.
+    Error,
+}
+
+impl Verdict {
+    /// The exit status of the command line.
+    #[must_use]
+    pub const fn exit_status(self) -> u8 {
+        match self {
+            Self::Passed => 0,
+            Self::Failed => 1,
+            Self::Error => 2,
+            Self::Inconclusive => 3,
+        }
+    }
+
+    /// The verdict of two together: a broken expectation outweighs everything, then a broken tool, then doubt.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let weight = |verdict| match verdict {
+            Self::Passed => 0,
+            Self::Inconclusive => 1,
+            Self::Error => 2,
+            Self::Failed => 3,
+        };
+        if weight(other) > weight(self) { other } else { self }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::Inconclusive => "inconclusive",
+            Self::Error => "error",
+        })
+    }
+}
+
+/// How far a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunState {
+    /// Being carried out.
+    Running,
+    /// Over; the report has a verdict.
+    Finished,
+    /// Stopped by a halt or an abort condition; the report has a verdict too.
+    Halted,
+}
+
+/// One run of one experiment, as stored, shown and sent. While it runs, what is not known yet is empty.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunReport {
+    /// Which run.
+    pub run: RunId,
+    /// What was to be done.
+    pub experiment: Experiment,
+    /// On which cluster.
+    pub cluster: ClusterName,
+    /// How far it is.
+    pub state: RunState,
+    /// When it began.
+    pub began: Timestamp,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
+    /// What it comes to; `None` while it runs.
+    pub verdict: Option<Verdict>,
+    /// Why the verdict is what it is, most important first.
+    pub reasons: Vec<String>,
+    /// Each expectation, and what came.
+    pub expectations: Vec<ExpectationResult>,
+    /// Each probe at each time.
+    pub probes: Vec<ProbeResult>,
+    /// Attacks with their last state.
+    pub attacks: Vec<AttackReport>,
+    /// Operations of the cluster during the run.
+    pub operations: Vec<Operation>,
+    /// What happened.
+    pub timeline: Vec<TimelineEvent>,
+    /// The live load, in time order.
+    pub samples: Vec<Sample>,
+    /// Lag of every replica over time.
+    pub lags: Vec<LagSample>,
+    /// The ledger's numbers; `None` without a workload or before its end.
+    pub ledger: Option<LedgerSummary>,
+    /// What the numbers were made on: versions, cores, kernel.
+    pub environment: Vec<(String, String)>,
+}
+
+/// One expectation after the run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExpectationResult {
+    /// What was expected, for people (`write outage below 600ms`).
+    pub expected: String,
+    /// What came (`94.2ms`).
+    pub observed: String,
+    /// Held, broken, or not to be told.
+    pub verdict: Verdict,
+}
+
+/// One probe at one time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeResult {
+    /// The probe's name.
+    pub name: String,
+    /// `before`, `during` or `after`.
+    pub when: crate::experiment::When,
+    /// When it was asked.
+    pub at: Timestamp,
+    /// Held or not.
+    pub held: bool,
+    /// What was seen.
+    pub observed: String,
+}
+
+/// Lag of one node at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LagSample {
+    /// When.
+    pub at: Timestamp,
+    /// Which node.
+    pub node: NodeName,
+    /// Transactions that it has not applied of what the primary had.
+    pub behind: u64,
+    /// As the server reckons, `None` when it is not replicating.
+    pub lag: Option<Span>,
+}
+
+/// The ledger's numbers, as shown; the `ledger` crate fills it from a history. Times are relative to the start of the
+/// history, on its own monotonic clock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerSummary {
+    /// The ledger's own verdict, without the experiment's expectations.
+    pub verdict: Verdict,
+    /// Why.
+    pub reasons: Vec<String>,
+    /// Operations in the history.
+    pub operations: u64,
+    /// Writes that got an OK.
+    pub writes_acknowledged: u64,
+    /// Writes that certainly did not happen.
+    pub writes_failed: u64,
+    /// Writes with no answer.
+    pub writes_unknown: u64,
+    /// Of the unknown, how many are there in the end (legal).
+    pub unknown_present: u64,
+    /// Acknowledged and absent from the primary in the end, by class.
+    pub lost: Vec<LossClass>,
+    /// Said to have failed, and there.
+    pub failed_but_present: Findings,
+    /// The same token twice.
+    pub duplicates: Findings,
+    /// Seen by a read, gone later, never acknowledged.
+    pub vanished: Findings,
+    /// Reads answered.
+    pub reads_ok: u64,
+    /// Reads failed or without an answer.
+    pub reads_failed: u64,
+    /// Reads that missed a write acknowledged before they began, by node.
+    pub stale: Vec<StaleReads>,
+    /// Two nodes that acknowledged writes in overlapping time.
+    pub forks: Findings,
+    /// Nodes that differ from the primary at one position.
+    pub divergence: Findings,
+    /// The times without a single acknowledged write, longest first.
+    pub write_outages: Vec<Outage>,
+    /// The times without a single answered read at the gateway, longest first.
+    pub read_outages: Vec<Outage>,
+    /// No shorter outage can be told from the spacing of the load.
+    pub resolution: Span,
+}
+
+impl LedgerSummary {
+    /// All acknowledged and lost writes together.
+    #[must_use]
+    pub fn lost_total(&self) -> u64 {
+        self.lost.iter().map(|class| class.findings.count).sum()
+    }
+    /// The longest time without an acknowledged write.
+    #[must_use]
+    pub fn longest_write_outage(&self) -> Span {
+        self.write_outages.first().map_or(Span::ZERO, |outage| outage.length)
+    }
+}
+
+/// How many, and the first few by name.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Findings {
+    /// All of them.
+    pub count: u64,
+    /// At most [`EXAMPLES_MAX`], each a sentence or a token.
+    pub examples: Vec<String>,
+}
+
+/// Most examples listed with one finding; the history has all.
+pub const EXAMPLES_MAX: usize = 50;
+
+/// Lost writes of one class.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LossClass {
+    /// `failover loss` (an old primary still has them), `crash loss` (nobody has), `restore loss`.
+    pub class: String,
+    /// The lost tokens.
+    pub findings: Findings,
+}
+
+/// Stale reads of one node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StaleReads {
+    /// Which node; `gateway` for reads through it.
+    pub node: String,
+    /// How many.
+    pub count: u64,
+    /// Of how many reads.
+    pub of: u64,
+    /// Median age of the oldest missed write.
+    pub p50: Span,
+    /// 99th percentile.
+    pub p99: Span,
+    /// Oldest.
+    pub max: Span,
+}
+
+/// One window without service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outage {
+    /// Its start.
+    pub began: Timestamp,
+    /// Its length.
+    pub length: Span,
+}
