@@ -1,0 +1,185 @@
+//! Runs of experiments, and the rungs of the ladder that were passed.
+
+use crate::{ROWS_MAX, Store, StoreError, document};
+use firedrill_model::report::{RunReport, RunState};
+use firedrill_model::{ClusterName, RunId, Timestamp, Verdict};
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+/// One run in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunSummary {
+    /// Its id.
+    pub run: RunId,
+    /// The experiment's name.
+    pub experiment: String,
+    /// On which cluster.
+    pub cluster: ClusterName,
+    /// How far.
+    pub state: RunState,
+    /// When it began.
+    pub began: Timestamp,
+    /// What it came to.
+    pub verdict: Option<Verdict>,
+    /// The first reason.
+    pub reason: Option<String>,
+}
+
+impl RunSummary {
+    /// What a list shows of a report.
+    #[must_use]
+    pub fn of(report: &RunReport) -> Self {
+        Self {
+            run: report.run.clone(),
+            experiment: report.experiment.name.clone(),
+            cluster: report.cluster.clone(),
+            state: report.state,
+            began: report.began,
+            verdict: report.verdict,
+            reason: report.reasons.first().cloned(),
+        }
+    }
+
+    fn read(row: &SqliteRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            run: RunId(row.get("id")),
+            experiment: row.get("experiment"),
+            cluster: document::from_word("cluster of a run", row.get("cluster"))?,
+            state: document::from_word("state of a run", row.get("state"))?,
+            began: Timestamp(row.get("began")),
+            verdict: row
+                .get::<Option<&str>, _>("verdict")
+                .map(|word| document::from_word("verdict of a run", word))
+                .transpose()?,
+            reason: row.get("reason"),
+        })
+    }
+}
+
+impl Store {
+    /// Keeps a run's report, whole.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub async fn save_run(&self, report: &RunReport) -> Result<(), StoreError> {
+        let text = document::write("report of run", &report.run.0, report)?;
+        let summary = RunSummary::of(report);
+        sqlx::query(
+            "INSERT INTO runs (id, experiment, cluster, state, began, verdict, reason, report)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+             ON CONFLICT (id) DO UPDATE SET state = excluded.state, verdict = excluded.verdict,
+                 reason = excluded.reason, report = excluded.report",
+        )
+        .bind(&report.run.0)
+        .bind(summary.experiment)
+        .bind(summary.cluster.as_str())
+        .bind(document::word("state of a run", &summary.state)?)
+        .bind(summary.began.0)
+        .bind(summary.verdict.map(|verdict| document::word("verdict of a run", &verdict)).transpose()?)
+        .bind(summary.reason)
+        .bind(text)
+        .execute(&self.ordinary)
+        .await
+        .map_err(self.failed("storing the report of a run"))?;
+        Ok(())
+    }
+
+    /// A run's report.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn run(&self, run: &RunId) -> Result<Option<RunReport>, StoreError> {
+        let row = sqlx::query("SELECT report FROM runs WHERE id = $1")
+            .bind(&run.0)
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(self.failed("reading the report of a run"))?;
+        row.map(|row| document::read("report of run", &run.0, row.get("report"))).transpose()
+    }
+
+    /// Runs, newest first; at most `limit` and [`ROWS_MAX`].
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn runs(&self, limit: u32) -> Result<Vec<RunSummary>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id, experiment, cluster, state, began, verdict, reason FROM runs
+             ORDER BY began DESC, rowid DESC LIMIT $1",
+        )
+        .bind(limit.min(ROWS_MAX))
+        .fetch_all(&self.readers)
+        .await
+        .map_err(self.failed("reading the runs"))?;
+        rows.iter().map(RunSummary::read).collect()
+    }
+
+    /// Runs that are in that state, newest first; at most [`ROWS_MAX`].
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn runs_in(&self, state: RunState) -> Result<Vec<RunSummary>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id, experiment, cluster, state, began, verdict, reason FROM runs
+             WHERE state = $1 ORDER BY began DESC, rowid DESC LIMIT $2",
+        )
+        .bind(document::word("state of a run", &state)?)
+        .bind(ROWS_MAX)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(self.failed("reading the runs"))?;
+        rows.iter().map(RunSummary::read).collect()
+    }
+
+    /// Remembers that a rung of the ladder was passed on a cluster.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub async fn pass_rung(
+        &self,
+        cluster: &ClusterName,
+        rung: u32,
+        run: &RunId,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO ladder_passes (cluster, rung, run, at) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (cluster, rung) DO UPDATE SET run = excluded.run, at = excluded.at",
+        )
+        .bind(cluster.as_str())
+        .bind(rung)
+        .bind(&run.0)
+        .bind(at.0)
+        .execute(&self.ordinary)
+        .await
+        .map_err(self.failed("storing a passed rung"))?;
+        Ok(())
+    }
+
+    /// Forgets that a rung was passed: it has failed since.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub async fn fail_rung(&self, cluster: &ClusterName, rung: u32) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM ladder_passes WHERE cluster = $1 AND rung = $2")
+            .bind(cluster.as_str())
+            .bind(rung)
+            .execute(&self.ordinary)
+            .await
+            .map_err(self.failed("storing a failed rung"))?;
+        Ok(())
+    }
+
+    /// The rungs that were passed on a cluster, lowest first, with the run that did.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn passed_rungs(&self, cluster: &ClusterName) -> Result<Vec<(u32, RunId)>, StoreError> {
+        let rows = sqlx::query("SELECT rung, run FROM ladder_passes WHERE cluster = $1 ORDER BY rung LIMIT $2")
+            .bind(cluster.as_str())
+            .bind(ROWS_MAX)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(self.failed("reading the passed rungs"))?;
+        Ok(rows.iter().map(|row| (row.get("rung"), RunId(row.get("run")))).collect())
+    }
+}
