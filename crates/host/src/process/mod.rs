@@ -1,0 +1,14 @@
+//! Processes: started, watched, signalled and recognised again after a restart.
+
+mod identity;
+mod pidfd;
+mod run;
+mod spawn;
+
+pub use identity::{Identity, State, state, thread_states};
+pub use pidfd::{Exit, Pidfd};
+pub use run::{CAPTURE_BYTES_MAX, Output, run, run_with_input};
+pub use spawn::{Child, Spawn, Stream};
+
+/// A signal, as the kernel numbers it.
+pub use nix::sys::signal::Signal;
