@@ -1,1 +1,459 @@
-//! The typed client.
+//! The typed client of the HTTP API: one method per line of the table in [`crate::http`].
+
+use crate::http::{
+    Accepted, Done, ExperimentEntry, Halted, HostView, Live, NodeFingerprint, Problem, Reason, RegisterCluster,
+    RunEntry, RunStarted, StartAttack, StartRun, Status, Token,
+};
+use crate::sse::{Parser, ServerEvent, TooLong};
+use bytes::Bytes;
+use firedrill_model::attack::AttackReport;
+use firedrill_model::report::RunReport;
+use firedrill_model::{AttackId, ClusterName, ClusterView, HostName, Operation, OperationId, RunId, TimelineEvent};
+use futures_util::{Stream, StreamExt, stream};
+use reqwest::{Method, RequestBuilder, Response};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// The server listens on the same machine: a connection that takes longer than this will not come.
+const CONNECT_WITHIN: Duration = Duration::from_secs(3);
+/// Longest wait for an ordinary answer; a fingerprint of a large cluster and a halt take longest.
+const ANSWER_WITHIN: Duration = Duration::from_secs(120);
+/// The live stream says something at least every 15 s; twice that in silence means that it is gone.
+const STREAM_SILENT_AFTER: Duration = Duration::from_secs(30);
+/// Longest event of the live stream: an operation with all its logs, with room to spare.
+const EVENT_BYTES_MAX: usize = 16 << 20;
+
+/// Why a call gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// There is nobody at that address.
+    #[error(
+        "no firedrill server answers at {url}; start one (`firedrill server` or `firedrill sandbox up`), or name another with --server URL"
+    )]
+    Unreachable {
+        /// Where it was looked for.
+        url: String,
+        /// What the network said.
+        source: reqwest::Error,
+    },
+    /// The server says no, or that something is wrong.
+    #[error("{0}")]
+    Problem(#[from] Problem),
+    /// The answer is not what this version understands.
+    #[error(
+        "{url} answered with something that is not understood ({seen}); is it a firedrill server of the same version as this client?"
+    )]
+    NotUnderstood {
+        /// What was called.
+        url: String,
+        /// What came.
+        seen: String,
+    },
+    /// The connection broke, or no answer came in time. What was asked for may or may not have happened.
+    #[error("the connection to {url} broke before the answer was there; what was asked for may have happened")]
+    Broken {
+        /// What was called.
+        url: String,
+        /// What the network said.
+        source: reqwest::Error,
+    },
+    /// The address of the server is not a URL such as `http://127.0.0.1:7070`.
+    #[error("{url:?} is not the address of a server; give one such as http://127.0.0.1:7070")]
+    Address {
+        /// What was given.
+        url: String,
+    },
+}
+
+impl ClientError {
+    /// Refused by a guard: exit status 4.
+    #[must_use]
+    pub fn refused(&self) -> bool {
+        matches!(self, Self::Problem(problem) if problem.refused)
+    }
+}
+
+/// Which part of the timeline or of the live stream is meant.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct TimelineQuery {
+    /// Only lines with a higher sequence. Absent: the newest lines, or, for the live stream, only what is new.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
+    /// Only of this cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterName>,
+    /// Only of this run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunId>,
+    /// At most so many lines; not for the live stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
+/// One message of the live stream, with its place in the timeline when it has one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LiveMessage {
+    /// The sequence to go on from after a break; only lines of the timeline have one.
+    pub sequence: Option<u64>,
+    /// What happened.
+    pub live: Live,
+}
+
+/// Calls one server. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Client {
+    base: String,
+    http: reqwest::Client,
+}
+
+impl Client {
+    /// For the server at that address (`http://127.0.0.1:7070`). Nothing is sent yet.
+    ///
+    /// # Errors
+    /// It is not an `http://` address.
+    pub fn new(base_url: &str) -> Result<Self, ClientError> {
+        let address = || ClientError::Address { url: base_url.to_owned() };
+        let url = reqwest::Url::parse(base_url).map_err(|_| address())?;
+        if url.scheme() != "http" || url.host().is_none() {
+            return Err(address());
+        }
+        install_crypto();
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_WITHIN)
+            .tcp_nodelay(true)
+            // The server is on this machine: a proxy of the environment must not come between.
+            .no_proxy()
+            // Plain HTTP only; without this the system's certificates would have to be there.
+            .tls_certs_only(Vec::new())
+            .build()
+            .map_err(|_| address())?;
+        Ok(Self { base: base_url.trim_end_matches('/').to_owned(), http })
+    }
+
+    /// The address that it was made with, without a slash at the end.
+    #[must_use]
+    pub fn base_url(&self) -> &str {
+        &self.base
+    }
+
+    /// The server itself.
+    ///
+    /// # Errors
+    /// As for every call: [`ClientError`].
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        self.get("/api/v1/status").await
+    }
+
+    /// All clusters.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn clusters(&self) -> Result<Vec<ClusterView>, ClientError> {
+        self.get("/api/v1/clusters").await
+    }
+
+    /// One cluster.
+    ///
+    /// # Errors
+    /// [`ClientError`]; there is no such cluster.
+    pub async fn cluster(&self, cluster: &ClusterName) -> Result<ClusterView, ClientError> {
+        self.get(&format!("/api/v1/clusters/{cluster}")).await
+    }
+
+    /// Registers a cluster, or changes its login or policy.
+    ///
+    /// # Errors
+    /// [`ClientError`]; the cluster is malformed, or is there with other nodes.
+    pub async fn register_cluster(&self, register: &RegisterCluster) -> Result<ClusterView, ClientError> {
+        self.put(&format!("/api/v1/clusters/{}", register.spec.name), register).await
+    }
+
+    /// Asks a cluster's keeper for something; `request` is the keeper's `Request`.
+    ///
+    /// # Errors
+    /// [`ClientError`]; the keeper refuses and says why.
+    pub async fn request<R: Serialize + Sync>(
+        &self,
+        cluster: &ClusterName,
+        request: &R,
+    ) -> Result<Accepted, ClientError> {
+        self.post(&format!("/api/v1/clusters/{cluster}/requests"), request).await
+    }
+
+    /// Takes a fingerprint of every node's data.
+    ///
+    /// # Errors
+    /// [`ClientError`]; nodes that cannot be read are in the answer.
+    pub async fn fingerprint(&self, cluster: &ClusterName) -> Result<Vec<NodeFingerprint>, ClientError> {
+        self.post(&format!("/api/v1/clusters/{cluster}/fingerprint"), &Done {}).await
+    }
+
+    /// All hosts.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn hosts(&self) -> Result<Vec<HostView>, ClientError> {
+        self.get("/api/v1/hosts").await
+    }
+
+    /// A one-time token with which the agent of that host enrols.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn token(&self, host: &HostName) -> Result<Token, ClientError> {
+        self.post(&format!("/api/v1/hosts/{host}/token"), &Done {}).await
+    }
+
+    /// Operations, newest first.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn operations(&self, cluster: Option<&ClusterName>) -> Result<Vec<Operation>, ClientError> {
+        let query: Vec<_> = cluster.iter().map(|cluster| ("cluster", cluster.as_str())).collect();
+        self.send("/api/v1/operations", self.call(Method::GET, "/api/v1/operations").query(&query)).await
+    }
+
+    /// One operation.
+    ///
+    /// # Errors
+    /// [`ClientError`]; there is no such operation.
+    pub async fn operation(&self, operation: &OperationId) -> Result<Operation, ClientError> {
+        self.get(&format!("/api/v1/operations/{operation}")).await
+    }
+
+    /// The library of experiments.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn experiments(&self) -> Result<Vec<ExperimentEntry>, ClientError> {
+        self.get("/api/v1/experiments").await
+    }
+
+    /// Starts a run.
+    ///
+    /// # Errors
+    /// [`ClientError`]; the file is wrong, or a guard refuses.
+    pub async fn start_run(&self, start: &StartRun) -> Result<RunStarted, ClientError> {
+        self.post("/api/v1/runs", start).await
+    }
+
+    /// Runs, newest first.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn runs(&self) -> Result<Vec<RunEntry>, ClientError> {
+        self.get("/api/v1/runs").await
+    }
+
+    /// One run's report.
+    ///
+    /// # Errors
+    /// [`ClientError`]; there is no such run.
+    pub async fn run(&self, run: &RunId) -> Result<RunReport, ClientError> {
+        self.get(&format!("/api/v1/runs/{run}")).await
+    }
+
+    /// One run's self-contained page.
+    ///
+    /// # Errors
+    /// [`ClientError`]; there is no such run.
+    pub async fn report_html(&self, run: &RunId) -> Result<String, ClientError> {
+        let path = format!("/api/v1/runs/{run}/report.html");
+        let response = self.answer(&path, self.call(Method::GET, &path).timeout(ANSWER_WITHIN)).await?;
+        response.text().await.map_err(|source| self.broken(&path, source))
+    }
+
+    /// One run's recorded history, piece by piece.
+    ///
+    /// # Errors
+    /// [`ClientError`]; the run has no history (yet).
+    pub async fn history(
+        &self,
+        run: &RunId,
+    ) -> Result<impl Stream<Item = Result<Bytes, ClientError>> + Send + use<>, ClientError> {
+        let path = format!("/api/v1/runs/{run}/history");
+        let response = self.answer(&path, self.call(Method::GET, &path)).await?;
+        let url = self.url(&path);
+        Ok(response
+            .bytes_stream()
+            .map(move |piece| piece.map_err(|source| ClientError::Broken { url: url.clone(), source })))
+    }
+
+    /// Stops one run.
+    ///
+    /// # Errors
+    /// [`ClientError`]; there is no such run under way.
+    pub async fn halt_run(&self, run: &RunId, reason: &str) -> Result<Done, ClientError> {
+        self.post(&format!("/api/v1/runs/{run}/halt"), &Reason { reason: reason.to_owned() }).await
+    }
+
+    /// Attacks with their last state, newest change first.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn attacks(&self) -> Result<Vec<AttackReport>, ClientError> {
+        self.get("/api/v1/attacks").await
+    }
+
+    /// Starts an attack by hand; answers when each host has measured its effect.
+    ///
+    /// # Errors
+    /// [`ClientError`]; nothing is selected, or a guard refuses.
+    pub async fn start_attack(&self, start: &StartAttack) -> Result<Vec<AttackReport>, ClientError> {
+        self.post("/api/v1/attacks", start).await
+    }
+
+    /// Takes an attack out before its time.
+    ///
+    /// # Errors
+    /// [`ClientError`]; there is no such attack, or its host cannot be reached.
+    pub async fn undo_attack(&self, attack: &AttackId) -> Result<AttackReport, ClientError> {
+        self.post(&format!("/api/v1/attacks/{attack}/undo"), &Done {}).await
+    }
+
+    /// Stops everything and blocks starts.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn halt(&self, reason: &str) -> Result<Halted, ClientError> {
+        self.post("/api/v1/halt", &Reason { reason: reason.to_owned() }).await
+    }
+
+    /// Allows starts again.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn resume(&self, reason: &str) -> Result<Done, ClientError> {
+        self.post("/api/v1/resume", &Reason { reason: reason.to_owned() }).await
+    }
+
+    /// Lines of the timeline, oldest first.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn timeline(&self, query: &TimelineQuery) -> Result<Vec<TimelineEvent>, ClientError> {
+        self.send("/api/v1/timeline", self.call(Method::GET, "/api/v1/timeline").query(query)).await
+    }
+
+    /// What happens, as it happens. The stream ends with an error when the connection breaks or the server stops; go
+    /// on with `after` set to the last sequence seen. Dropping it closes the connection.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn events(
+        &self,
+        query: &TimelineQuery,
+    ) -> Result<impl Stream<Item = Result<LiveMessage, ClientError>> + Send + Unpin + use<>, ClientError> {
+        let path = "/api/v1/events";
+        let request = self.call(Method::GET, path).query(query).header("accept", "text/event-stream");
+        let response = self.answer(path, request).await?;
+        Ok(messages(response, self.url(path)).boxed())
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    fn call(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, self.url(path))
+    }
+
+    async fn get<A: DeserializeOwned>(&self, path: &str) -> Result<A, ClientError> {
+        self.send(path, self.call(Method::GET, path)).await
+    }
+
+    async fn post<Q: Serialize + Sync, A: DeserializeOwned>(&self, path: &str, body: &Q) -> Result<A, ClientError> {
+        self.send(path, self.call(Method::POST, path).json(body)).await
+    }
+
+    async fn put<Q: Serialize + Sync, A: DeserializeOwned>(&self, path: &str, body: &Q) -> Result<A, ClientError> {
+        self.send(path, self.call(Method::PUT, path).json(body)).await
+    }
+
+    async fn send<A: DeserializeOwned>(&self, path: &str, request: RequestBuilder) -> Result<A, ClientError> {
+        let response = self.answer(path, request.timeout(ANSWER_WITHIN)).await?;
+        let body = response.bytes().await.map_err(|source| self.broken(path, source))?;
+        serde_json::from_slice(&body)
+            .map_err(|error| ClientError::NotUnderstood { url: self.url(path), seen: error.to_string() })
+    }
+
+    /// The answer when it is a good one; otherwise the problem that it carries.
+    async fn answer(&self, path: &str, request: RequestBuilder) -> Result<Response, ClientError> {
+        let response = request.send().await.map_err(|source| {
+            if source.is_connect() {
+                ClientError::Unreachable { url: self.base.clone(), source }
+            } else {
+                self.broken(path, source)
+            }
+        })?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let body = response.bytes().await.map_err(|source| self.broken(path, source))?;
+        Err(serde_json::from_slice::<Problem>(&body).map_or_else(
+            |_| ClientError::NotUnderstood { url: self.url(path), seen: status.to_string() },
+            ClientError::Problem,
+        ))
+    }
+
+    fn broken(&self, path: &str, source: reqwest::Error) -> ClientError {
+        ClientError::Broken { url: self.url(path), source }
+    }
+}
+
+/// What is left of a live stream.
+struct Reading {
+    response: Response,
+    parser: Parser,
+    ready: VecDeque<ServerEvent>,
+    url: String,
+}
+
+impl Reading {
+    /// The next event; `None` when the server ended the stream.
+    async fn next(&mut self) -> Result<Option<LiveMessage>, ClientError> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return self.understand(&event).map(Some);
+            }
+            let piece = match tokio::time::timeout(STREAM_SILENT_AFTER, self.response.chunk()).await {
+                Ok(piece) => piece.map_err(|source| ClientError::Broken { url: self.url.clone(), source })?,
+                Err(_) => return Err(self.not_understood("nothing for 30 s, not even a sign of life")),
+            };
+            let Some(piece) = piece else { return Ok(None) };
+            let events = self.parser.push(&piece).map_err(|TooLong| self.not_understood("an endless event"))?;
+            self.ready.extend(events);
+        }
+    }
+
+    fn understand(&self, event: &ServerEvent) -> Result<LiveMessage, ClientError> {
+        let live = serde_json::from_str(&event.data).map_err(|error| self.not_understood(&error.to_string()))?;
+        Ok(LiveMessage { sequence: event.id.as_deref().and_then(|id| id.parse().ok()), live })
+    }
+
+    fn not_understood(&self, seen: &str) -> ClientError {
+        ClientError::NotUnderstood { url: self.url.clone(), seen: seen.to_owned() }
+    }
+}
+
+/// Ends after the first error.
+fn messages(response: Response, url: String) -> impl Stream<Item = Result<LiveMessage, ClientError>> + Send {
+    let reading = Reading { response, parser: Parser::new(EVENT_BYTES_MAX), ready: VecDeque::new(), url };
+    stream::unfold(Some(reading), |reading| async move {
+        let mut reading = reading?;
+        match reading.next().await {
+            Ok(message) => message.map(|message| (Ok(message), Some(reading))),
+            Err(error) => Some((Err(error), None)),
+        }
+    })
+}
+
+/// Makes TLS work for clients of this process: reqwest wants to know who does the cryptography, also for plain HTTP.
+/// Asking again changes nothing.
+pub fn install_crypto() {
+    // An error means that somebody chose before, which is as good.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
