@@ -1,1 +1,13 @@
-//! placeholder
+//! Everything that people look at: the live pages, the self-contained report, the summary in the terminal.
+//!
+//! **What it never does**: fetch, store or decide. Values of `model` and `api` come in, text goes out.
+//!
+//! **Where to begin**: [`report::html`] for what is sent to colleagues, [`pages`] for the live console.
+
+pub mod assets;
+mod chart;
+mod format;
+pub mod pages;
+mod phases;
+pub mod report;
+pub mod summary;

@@ -1,0 +1,91 @@
+//! Values as people read them.
+
+use firedrill_model::Timestamp;
+use firedrill_model::timeline::EventKind;
+
+/// Seconds after `origin`, as `+12.345 s`.
+pub(crate) fn after(at: Timestamp, origin: Timestamp) -> String {
+    #[allow(clippy::cast_precision_loss, reason = "a run lasts at most a day; microseconds of a day fit f64")]
+    let seconds = (at.0 - origin.0) as f64 / 1e6;
+    format!("{seconds:+.3} s")
+}
+
+/// The clock time of day in UTC, `HH:MM:SS`.
+pub(crate) fn clock(at: Timestamp) -> String {
+    let seconds = at.millis().div_euclid(1000).rem_euclid(86_400);
+    format!("{:02}:{:02}:{:02} UTC", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+/// The date and the clock time, `2026-11-23 01:19:29 UTC`. Civil from days: Howard Hinnant, "chrono-Compatible
+/// Low-Level Date Algorithms".
+pub(crate) fn date(at: Timestamp) -> String {
+    let days = at.millis().div_euclid(86_400_000) + 719_468;
+    let era = days.div_euclid(146_097);
+    let of_era = days.rem_euclid(146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02} {}", clock(at))
+}
+
+/// With thin groups of three digits: `12 345`.
+pub(crate) fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push('\u{202f}');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// An event's kind in words.
+pub(crate) fn kind(kind: EventKind) -> String {
+    match kind {
+        EventKind::Run => "run".into(),
+        EventKind::AttackStarted => "attack".into(),
+        EventKind::AttackEnded => "attack ended".into(),
+        EventKind::Probe => "probe".into(),
+        EventKind::Halt => "halt".into(),
+        EventKind::Health => "health".into(),
+        EventKind::Role => "role".into(),
+        EventKind::OperationStarted => "operation".into(),
+        EventKind::PhaseEnded(phase) => format!("phase: {phase}"),
+        EventKind::OperationEnded => "operation ended".into(),
+        EventKind::Route => "gateway".into(),
+        EventKind::Agent => "agent".into(),
+        EventKind::Server => "server".into(),
+    }
+}
+
+/// The class of a value for the style sheet: its own serialised name.
+pub(crate) fn class(value: &impl serde::Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(name)) => name,
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_civil() {
+        assert_eq!(date(Timestamp(0)), "1970-01-01 00:00:00 UTC");
+        assert_eq!(date(Timestamp(1_795_396_769_000_000)), "2026-11-23 01:19:29 UTC");
+        assert_eq!(date(Timestamp(951_782_400_000_000)), "2000-02-29 00:00:00 UTC");
+    }
+
+    #[test]
+    fn numbers_are_grouped() {
+        assert_eq!(count(12_345), "12\u{202f}345");
+        assert_eq!(count(123), "123");
+        assert_eq!(after(Timestamp(2_500_000), Timestamp(1_000_000)), "+1.500 s");
+    }
+}

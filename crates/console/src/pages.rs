@@ -1,0 +1,108 @@
+//! The live pages. Each is a whole page; its parts that change carry an id and are fetched again from the same address
+//! when the live stream says so (htmx picks the part by its id), so there is one template per thing shown.
+
+use crate::chart::ChartData;
+use crate::format;
+use crate::phases::{Lane, WIDTH, lane};
+use askama::Template;
+use firedrill_api::http::{ExperimentEntry, HostView, RunEntry, Status};
+use firedrill_model::report::RunReport;
+use firedrill_model::{ClusterView, Operation, TimelineEvent};
+
+/// What the first page shows.
+#[derive(Debug, Clone)]
+pub struct Overview {
+    /// The server.
+    pub status: Status,
+    /// All clusters.
+    pub clusters: Vec<ClusterView>,
+    /// Newest first.
+    pub operations: Vec<Operation>,
+    /// Newest first.
+    pub runs: Vec<RunEntry>,
+    /// All hosts.
+    pub hosts: Vec<HostView>,
+    /// The library, for starting.
+    pub library: Vec<ExperimentEntry>,
+    /// Newest first.
+    pub timeline: Vec<TimelineEvent>,
+}
+
+#[derive(Template)]
+#[template(path = "overview.html")]
+struct OverviewPage<'a> {
+    title: &'a str,
+    halted: Option<&'a str>,
+    page: &'a Overview,
+}
+
+/// The first page: everything at a glance, halt and start.
+#[must_use]
+pub fn overview(page: &Overview) -> String {
+    finish(OverviewPage { title: "firedrill", halted: page.status.halted.as_deref(), page }.render())
+}
+
+#[derive(Template)]
+#[template(path = "cluster.html")]
+struct ClusterPage<'a> {
+    title: &'a str,
+    halted: Option<&'a str>,
+    cluster: &'a ClusterView,
+    operations: &'a [Operation],
+    timeline: &'a [TimelineEvent],
+}
+
+/// One cluster: nodes, operations (newest first), timeline (newest first).
+#[must_use]
+pub fn cluster(
+    halted: Option<&str>,
+    cluster: &ClusterView,
+    operations: &[Operation],
+    timeline: &[TimelineEvent],
+) -> String {
+    finish(ClusterPage { title: cluster.cluster.as_str(), halted, cluster, operations, timeline }.render())
+}
+
+#[derive(Template)]
+#[template(path = "run.html")]
+struct RunPage<'a> {
+    title: &'a str,
+    halted: Option<&'a str>,
+    report: &'a RunReport,
+    chart_json: String,
+    live: bool,
+}
+
+/// One run, live while it runs.
+#[must_use]
+pub fn run(halted: Option<&str>, report: &RunReport) -> String {
+    let page = RunPage {
+        title: &report.experiment.title,
+        halted,
+        report,
+        chart_json: ChartData::of(report).json(),
+        live: report.ended.is_none(),
+    };
+    finish(page.render())
+}
+
+#[derive(Template)]
+#[template(path = "operation.html")]
+struct OperationPage<'a> {
+    title: &'a str,
+    halted: Option<&'a str>,
+    operation: &'a Operation,
+    lane: Option<Lane>,
+}
+
+/// One operation with its phases and steps.
+#[must_use]
+pub fn operation(halted: Option<&str>, operation: &Operation) -> String {
+    let page = OperationPage { title: &operation.id.0, halted, operation, lane: lane(operation) };
+    finish(page.render())
+}
+
+/// Rendering can only fail when a formatter does, which ours never do; if it ever happens, the page says so.
+pub(crate) fn finish(rendered: askama::Result<String>) -> String {
+    rendered.unwrap_or_else(|error| format!("<!doctype html><p>This page could not be rendered: {error}</p>"))
+}
