@@ -57,6 +57,19 @@ pub fn delete(name: &str) -> Result<(), HostError> {
     }
 }
 
+/// Undoes what the first [`create`] did to [`DIRECTORY`] (made a shared mount point of it), when no namespace is left
+/// and nothing else is mounted there. In use, or never prepared, is no error: the next [`create`] prepares it again.
+pub fn release_directory() -> Result<(), HostError> {
+    let directory = Path::new(DIRECTORY);
+    if !list()?.is_empty() {
+        return Ok(());
+    }
+    match umount2(directory, MntFlags::UMOUNT_NOFOLLOW) {
+        Ok(()) | Err(nix::Error::EINVAL | nix::Error::ENOENT | nix::Error::EBUSY) => Ok(()),
+        Err(problem) => Err(HostError::at("unmount", directory, problem)),
+    }
+}
+
 /// Names of all named namespaces, sorted.
 pub fn list() -> Result<Vec<String>, HostError> {
     let directory = Path::new(DIRECTORY);
