@@ -4,11 +4,13 @@ mod identity;
 mod pidfd;
 mod run;
 mod spawn;
+mod thread;
 
 pub use identity::{Identity, State, state, thread_states};
 pub use pidfd::{Exit, Pidfd};
 pub use run::{CAPTURE_BYTES_MAX, Output, run, run_with_input};
 pub use spawn::{Child, Spawn, Stream};
+pub use thread::signal_thread;
 
 /// A signal, as the kernel numbers it.
 pub use nix::sys::signal::Signal;
