@@ -1,0 +1,4 @@
+//! To come.
+use serde::{Deserialize, Serialize};
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Switchover {}

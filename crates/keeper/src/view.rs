@@ -1,0 +1,75 @@
+//! The cluster as the keeper sees it, for pages and probes.
+
+use crate::core::Core;
+use crate::health;
+use crate::state::Standing;
+use firedrill_model::{ClusterView, Health, NodeName, NodeView, OperationState, Role, Timestamp};
+
+pub(crate) fn view(core: &Core, now: Timestamp) -> ClusterView {
+    let state = &core.journal;
+    let changing = state.sagas.iter().any(|saga| saga.vacates_primary());
+    let mut nodes: Vec<NodeView> =
+        state.spec.nodes.iter().map(|node| node_view(core, &node.name)).collect::<Option<_>>().unwrap_or_default();
+    let home = state.region_of(&state.primary).cloned();
+    nodes.sort_by_key(|node| (Some(&node.region) != home.as_ref(), node.region.clone(), node.name.clone()));
+    let problems = problems(core, &nodes);
+    let whole = |node: &NodeView| {
+        node.health == Health::Healthy
+            && node.role != Role::OutOfService
+            && (!core.lossless() || node.role != Role::Replica || node.acker)
+    };
+    ClusterView {
+        cluster: state.spec.name.clone(),
+        generation: state.generation,
+        primary: (!changing).then(|| state.primary.clone()),
+        route: state.route.clone(),
+        fully_redundant: state.sagas.is_empty() && nodes.iter().all(whole) && problems.is_empty(),
+        operations: state.sagas.iter().map(|saga| saga.operation.id.clone()).collect(),
+        nodes,
+        problems,
+        policy: state.spec.policy.clone(),
+        at: now,
+    }
+}
+
+fn node_view(core: &Core, name: &NodeName) -> Option<NodeView> {
+    let spec = core.journal.node(name)?;
+    let record = core.journal.nodes.get(name)?;
+    let (health, reason) = health::health(core, name);
+    let evidence = core.evidence.node(name);
+    let primary = core.evidence.node(&core.journal.primary).and_then(|evidence| evidence.status());
+    let behind = match (primary, evidence.and_then(|evidence| evidence.status())) {
+        (Some(primary), Some(own)) => Some(own.position.missing_from(&primary.binlog_state.position())),
+        _ => None,
+    };
+    Some(NodeView {
+        name: name.clone(),
+        host: spec.host.clone(),
+        region: spec.region.clone(),
+        endpoint: spec.endpoint,
+        role: if record.standing == Standing::InService { record.role } else { Role::OutOfService },
+        health,
+        reason,
+        acker: core.journal.ackers.get(name).is_some_and(|entry| entry.armed),
+        behind,
+        observation: evidence.map(|evidence| evidence.observation.clone()),
+        observed_at: evidence.map(|evidence| evidence.observed_at),
+    })
+}
+
+fn problems(core: &Core, nodes: &[NodeView]) -> Vec<String> {
+    let waiting =
+        core.journal.sagas.iter().filter(|saga| saga.operation.state == OperationState::NeedsPerson).filter_map(
+            |saga| {
+                saga.operation
+                    .reason
+                    .as_ref()
+                    .map(|reason| format!("{} of {} waits: {reason}", saga.operation.kind, saga.operation.subject))
+            },
+        );
+    let mut ailing: Vec<&NodeView> = nodes.iter().filter(|node| node.health != Health::Healthy).collect();
+    ailing.sort_by_key(|node| node.role);
+    let ailing =
+        ailing.into_iter().map(|node| format!("{} ({}) is {}: {}", node.name, node.role, node.health, node.reason));
+    waiting.chain(ailing).collect()
+}
