@@ -2,6 +2,7 @@
 
 mod cgroup;
 mod netns;
+mod nft;
 mod process;
 
 /// A name that no other test, run or process uses at the same time.

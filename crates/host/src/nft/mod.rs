@@ -1,0 +1,174 @@
+//! Packet rules that cannot outlive their holder.
+//!
+//! An [`OwnerTable`] is an nftables table with the *owner* flag (Linux 5.12): the kernel removes it when the socket that
+//! made it closes, which it does when its process dies, however it dies. Its rules match members of sets, and each
+//! member has a time-out, the *lease*: when the holder hangs and does not renew it, the rules stop matching by
+//! themselves. Nothing else may change or remove such a table while its holder lives.
+
+mod encode;
+
+use crate::HostError;
+use crate::netlink::{Answer, Socket};
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// Which packets a table sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hook {
+    /// What the interfaces receive, before anything else looks at it. Silent: nobody on this host learns of a drop.
+    Ingress {
+        /// Names of the interfaces.
+        devices: Vec<String>,
+    },
+    /// What the interfaces send, after everything else has looked at it. Silent: the sender sees a success.
+    Egress {
+        /// Names of the interfaces.
+        devices: Vec<String>,
+    },
+    /// What is delivered to this host's own sockets, the loopback interface left out.
+    Input,
+}
+
+/// Which packets of a hook a table means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Peers {
+    /// Every IPv4 and IPv6 packet (address resolution below them goes on).
+    Everybody,
+    /// Those from (or, at [`Hook::Egress`], to) these addresses.
+    Addresses(Vec<IpAddr>),
+}
+
+/// What happens to the packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// They vanish.
+    Drop,
+    /// They go to a queue in user space ([`crate::queue`]); when nobody serves it they pass.
+    Queue {
+        /// Its number.
+        number: u16,
+        /// How the kernel is asked.
+        through: QueueExpression,
+    },
+}
+
+/// Kernels have one or the other, most have both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueueExpression {
+    /// nftables' own `queue` (`CONFIG_NFT_QUEUE`).
+    Native,
+    /// The `NFQUEUE` target of xtables inside an nftables rule (`CONFIG_NFT_COMPAT`).
+    Xtables,
+}
+
+/// A table to be made: for each hook, packets of the peers are counted and get the verdict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Definition {
+    /// Its name: letters, digits and `_`, at most 100 bytes, so that every `nft` can print and parse it.
+    pub name: String,
+    /// Where it looks. Ingress and egress may stand together; input stands alone (another table family).
+    pub hooks: Vec<Hook>,
+    /// Whose packets.
+    pub peers: Peers,
+    /// What happens to them.
+    pub verdict: Verdict,
+}
+
+/// Packets that matched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Count {
+    /// How many.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Why a lease was not renewed.
+#[derive(Debug, thiserror::Error)]
+pub enum RenewError {
+    /// It had run out: the rules matched nothing for a while.
+    #[error("the lease of table {0} had run out: its holder did not renew it in time")]
+    Lapsed(String),
+    /// The kernel refused.
+    #[error(transparent)]
+    Host(#[from] HostError),
+}
+
+/// A table in force, for as long as this value lives and its lease is renewed.
+#[derive(Debug)]
+pub struct OwnerTable {
+    definition: Definition,
+    socket: Socket,
+}
+
+impl OwnerTable {
+    /// Makes the table, in the network namespace of the calling thread, all of it at once, with the first lease.
+    pub fn create(definition: Definition, lease: Duration) -> Result<Self, HostError> {
+        let refused = |problem| HostError::system("create the packet table", definition.name.clone(), problem);
+        let mut socket = Socket::open().map_err(refused)?;
+        socket.change(encode::creation(&definition, lease)).map_err(|(_, problem)| refused(problem))?;
+        Ok(Self { definition, socket })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.definition.name
+    }
+
+    /// Sets a new lease, counted from now. In one transaction: no packet slips through.
+    pub fn renew(&mut self, lease: Duration) -> Result<(), RenewError> {
+        let name = self.definition.name.clone();
+        self.socket.change(encode::renewal(&self.definition, lease)).map_err(|(_, problem)| {
+            match problem.raw_os_error() {
+                Some(libc::ENOENT) => RenewError::Lapsed(name),
+                _ => HostError::system("renew the lease of the packet table", name, problem).into(),
+            }
+        })
+    }
+
+    /// Packets that matched at the hook of this place in [`Definition::hooks`].
+    pub fn count(&mut self, hook: usize) -> Result<Count, HostError> {
+        let mut count = Count::default();
+        let request = encode::counter_request(&self.definition, hook);
+        self.socket
+            .get(request, |answer| count = encode::read_counter(answer).unwrap_or_default())
+            .map_err(|problem| HostError::system("read the counter of the packet table", self.name(), problem))?;
+        Ok(count)
+    }
+
+    /// Packets that matched at all hooks.
+    pub fn total(&mut self) -> Result<Count, HostError> {
+        let mut total = Count::default();
+        for hook in 0..self.definition.hooks.len() {
+            let count = self.count(hook)?;
+            total.packets += count.packets;
+            total.bytes += count.bytes;
+        }
+        Ok(total)
+    }
+}
+
+/// Names of all tables in the network namespace of the calling thread, of every family, whoever made them.
+pub fn tables() -> Result<Vec<String>, HostError> {
+    let failed = |problem| HostError::system("list", "packet tables", problem);
+    let mut names = Vec::new();
+    let visit = |answer: &Answer<'_>| names.extend(encode::read_table_name(answer));
+    Socket::open().and_then(|mut socket| socket.dump(encode::tables_request(), visit)).map_err(failed)?;
+    Ok(names)
+}
+
+/// Which way of queueing this kernel knows, found by making (and dropping) a table that matches nothing.
+pub fn queue_expression() -> Result<QueueExpression, HostError> {
+    let attempt = |through| {
+        let definition = Definition {
+            name: format!("firedrill_queue_test_{}", std::process::id()),
+            hooks: vec![Hook::Input],
+            // Never routed (RFC 5737): a table without members would have no rule to try.
+            peers: Peers::Addresses(vec![IpAddr::from([192, 0, 2, 1])]),
+            verdict: Verdict::Queue { number: u16::MAX, through },
+        };
+        OwnerTable::create(definition, Duration::from_secs(1)).map(|_table| through)
+    };
+    attempt(QueueExpression::Native).or_else(|_| attempt(QueueExpression::Xtables))
+}
