@@ -17,8 +17,11 @@ pub mod cgroup;
 pub mod clock;
 pub mod error;
 pub mod link;
+mod netlink;
 pub mod netns;
+pub mod nft;
 pub mod observe;
 pub mod process;
+pub mod queue;
 
 pub use error::HostError;

@@ -99,13 +99,19 @@ impl Pidfd {
 
     /// Waits for the end, at no cost meanwhile. Cancel-safe, and several may wait. A child of ours is collected.
     pub async fn exited(&self) -> Result<Exit, HostError> {
+        self.ended().await?;
+        Ok(self.collect().unwrap_or(Exit::Unknown))
+    }
+
+    /// Waits for the end as [`Pidfd::exited`] does and leaves a child of ours to whoever wants its status.
+    pub async fn ended(&self) -> Result<(), HostError> {
         let fd = self.fd.try_clone().map_err(|problem| HostError::system("copy", self.describe(), problem))?;
         // SAFETY: the descriptor is owned by the registration itself, so it stays open as long as it is registered.
         let watched = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }
             .map_err(|problem| HostError::system("watch", self.describe(), io::Error::from(problem)))?;
         let _ready =
             watched.readable().await.map_err(|problem| HostError::system("watch", self.describe(), problem))?;
-        Ok(self.collect().unwrap_or(Exit::Unknown))
+        Ok(())
     }
 
     /// Collects a child of ours that has ended; `None` while it runs, and for processes that are not ours to collect.

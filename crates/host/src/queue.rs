@@ -1,0 +1,134 @@
+//! Packets held in user space (NFQUEUE): the kernel hands over their ids and keeps the packets until it gets a verdict.
+//!
+//! Set up so that trouble here harms no traffic: a full queue lets packets pass (*fail-open*), a closed one too (the
+//! rule's *bypass*). Packets that are held at the moment a queue closes without a verdict are lost, so release them
+//! first. Only ids are copied, never contents.
+
+use crate::HostError;
+use crate::netlink::{Attributes, Message, Socket, messages};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// Most packets held at a time. More pass at once, undelayed. Bounds what a hung holder can keep back.
+pub const HELD_MAX: u32 = 4096;
+
+/// Receive buffer of the queue's socket, bytes: room for [`HELD_MAX`] announcements of about 1 KiB with bookkeeping.
+const RECEIVE_BUFFER_BYTES: usize = 8 << 20;
+
+const SUBSYS_QUEUE: u16 = 3;
+const MSG_PACKET: u16 = SUBSYS_QUEUE << 8;
+const MSG_VERDICT: u16 = SUBSYS_QUEUE << 8 | 1;
+const MSG_CONFIG: u16 = SUBSYS_QUEUE << 8 | 2;
+const COMMAND_BIND: u8 = 1;
+const COPY_META: u8 = 1;
+const FAIL_OPEN: u32 = 1;
+/// Segments that the kernel has joined are handed over joined: 15 times the throughput.
+const GSO: u32 = 4;
+const NF_DROP: u32 = 0;
+const NF_ACCEPT: u32 = 1;
+
+/// The id of a held packet, given by the kernel, unique within its queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PacketId(u32);
+
+/// What happens to a held packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PacketVerdict {
+    /// It goes on.
+    Accept,
+    /// It vanishes.
+    Drop,
+}
+
+/// A queue of the network namespace it was bound in.
+#[derive(Debug)]
+pub struct Queue {
+    number: u16,
+    socket: Socket,
+    buffer: Vec<u8>,
+}
+
+impl Queue {
+    /// Takes a queue. One that somebody else serves is an error (`EBUSY`, or `EPERM` on older kernels).
+    pub fn bind(number: u16) -> Result<Self, HostError> {
+        let refused = |problem| HostError::system("serve the packet queue", number.to_string(), problem);
+        let mut socket = Socket::open().map_err(refused)?;
+        socket.tolerate_overruns(RECEIVE_BUFFER_BYTES).map_err(refused)?;
+        let bind = Attributes::default().raw(1, &[COMMAND_BIND, 0, 0, 0]);
+        socket.command(config(number, bind)).map_err(refused)?;
+        let options = Attributes::default()
+            .raw(2, &[0, 0, 0, 0, COPY_META])
+            .number(3, HELD_MAX)
+            .number(4, FAIL_OPEN | GSO)
+            .number(5, FAIL_OPEN | GSO);
+        socket.command(config(number, options)).map_err(refused)?;
+        Ok(Self { number, socket, buffer: vec![0; 64 * 1024] })
+    }
+
+    /// The first number from `first` on that nobody serves, taken.
+    pub fn bind_free(first: u16) -> Result<Self, HostError> {
+        const ATTEMPTS: u16 = 64;
+        for offset in 0..ATTEMPTS {
+            match Self::bind(first.wrapping_add(offset)) {
+                Err(problem) if matches!(problem.errno(), Some(libc::EBUSY | libc::EPERM)) && offset + 1 < ATTEMPTS => {
+                }
+                other => return other,
+            }
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    /// Its number, for the rule that sends packets to it.
+    #[must_use]
+    pub fn number(&self) -> u16 {
+        self.number
+    }
+
+    /// Adds the ids of packets that have arrived to `into`, without waiting. False when there were none.
+    pub fn receive(&mut self, into: &mut Vec<PacketId>) -> Result<bool, HostError> {
+        let size = match self.socket.receive_now(&mut self.buffer) {
+            Err(problem) if problem.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            other => {
+                other.map_err(|p| HostError::system("receive from the packet queue", self.number.to_string(), p))?
+            }
+        };
+        for packet in messages(&self.buffer[..size]).filter(|message| message.kind == MSG_PACKET) {
+            // `struct nfqnl_msg_packet_hdr` begins with the id.
+            let id = packet.attribute(1).and_then(|header| header.get(..4)).and_then(|id| id.try_into().ok());
+            into.extend(id.map(|id| PacketId(u32::from_be_bytes(id))));
+        }
+        Ok(true)
+    }
+
+    /// Decides on packets, in this order. One that is not held (any more) is passed over.
+    pub fn decide(&mut self, packets: &[PacketId], verdict: PacketVerdict) -> Result<(), HostError> {
+        /// Verdicts in one message to the kernel: a fraction of what a send buffer takes.
+        const TOGETHER: usize = 256;
+        let code = match verdict {
+            PacketVerdict::Accept => NF_ACCEPT,
+            PacketVerdict::Drop => NF_DROP,
+        };
+        for chunk in packets.chunks(TOGETHER) {
+            let verdicts = chunk.iter().map(|id| {
+                let header = [code.to_be_bytes(), id.0.to_be_bytes()].concat();
+                let attributes = Attributes::default().raw(2, &header);
+                Message { kind: MSG_VERDICT, flags: 0, family: 0, resource: self.number, attributes }
+            });
+            self.socket
+                .tell(verdicts)
+                .map_err(|problem| HostError::system("answer the packet queue", self.number.to_string(), problem))?;
+        }
+        Ok(())
+    }
+}
+
+impl AsFd for Queue {
+    /// Readable when packets have arrived.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.fd()
+    }
+}
+
+fn config(number: u16, attributes: Attributes) -> Message {
+    Message { kind: MSG_CONFIG, flags: 0, family: 0, resource: number, attributes }
+}
