@@ -57,7 +57,10 @@ fn refusal(error: &serde_saphyr::Error) -> ExperimentFileError {
 }
 
 /// Replaces `${name}`; `$` without a brace stays.
-fn fill_in(text: &str, variables: &BTreeMap<String, String>) -> Result<String, ExperimentFileError> {
+///
+/// # Errors
+/// A variable without a value, with its line.
+pub fn fill_in(text: &str, variables: &BTreeMap<String, String>) -> Result<String, ExperimentFileError> {
     let mut filled = String::with_capacity(text.len());
     for (index, line) in text.split_inclusive('\n').enumerate() {
         let mut rest = line;

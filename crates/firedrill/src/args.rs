@@ -1,0 +1,439 @@
+//! The grammar of the command line.
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use firedrill_model::{AttackId, ClusterName, HostName, NodeName, OperationId, RunId, Span};
+use firedrill_sandbox::SandboxName;
+use std::path::PathBuf;
+
+/// Chaos engineering for databases: break a replicated fleet on purpose, watch it heal, prove that nothing was lost.
+#[derive(Parser)]
+#[command(name = "firedrill", version, about, arg_required_else_help = true)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) connect: Connect,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Which server a client command talks to.
+#[derive(ClapArgs, Clone)]
+pub(crate) struct Connect {
+    /// Address of the server (default: that of the sandbox "default")
+    #[arg(long, global = true, env = "FIREDRILL_SERVER", value_name = "URL")]
+    pub(crate) server: Option<String>,
+    /// Talk to the server of this sandbox
+    #[arg(long, global = true, value_name = "NAME", conflicts_with = "server")]
+    pub(crate) sandbox: Option<SandboxName>,
+    /// Print JSON on standard output
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Bring a sandbox up, climb the ladder, write the reports
+    Demo(Demo),
+    /// A whole local fleet on this machine
+    #[command(subcommand)]
+    Sandbox(Sandbox),
+    /// Run the server
+    Server(Server),
+    /// Run the agent of this host
+    Agent(ConfigFile),
+    /// Experiments: run, list, show, validate, halt
+    #[command(subcommand)]
+    Experiment(Experiment),
+    /// Single attacks by hand
+    #[command(subcommand)]
+    Attack(Attack),
+    /// Stop everything and block new starts
+    Halt(Halt),
+    /// Allow starts again
+    Resume(ReasonArg),
+    /// Clusters: look, promote, switch over, clone, rejoin
+    #[command(subcommand)]
+    Cluster(Cluster),
+    /// What the automation does and did
+    #[command(subcommand)]
+    Operation(Operation),
+    /// Check or export a recorded history
+    #[command(subcommand)]
+    Ledger(Ledger),
+    /// Hosts and their agents
+    #[command(subcommand)]
+    Host(Host),
+    /// Run the gateway of a cluster (started by the agent)
+    #[command(hide = true)]
+    Gateway(ConfigFile),
+    /// Make the live load of a run (started by the agent)
+    #[command(hide = true)]
+    Workload {
+        /// What load
+        #[arg(long)]
+        spec: PathBuf,
+        /// Where to put history, samples and state
+        #[arg(long)]
+        dir: PathBuf,
+    },
+    /// Take faults out when the agent dies (started by the agent; the pipe is standard input)
+    #[command(hide = true)]
+    Rescue {
+        /// The undo journal
+        #[arg(long)]
+        journal: PathBuf,
+    },
+}
+
+impl Command {
+    /// Runs until it is stopped.
+    pub(crate) fn is_long_running(&self) -> bool {
+        matches!(
+            self,
+            Self::Server(_)
+                | Self::Agent(_)
+                | Self::Gateway(_)
+                | Self::Workload { .. }
+                | Self::Rescue { .. }
+                | Self::Sandbox(Sandbox::Supervise { .. })
+        )
+    }
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct Demo {
+    /// Leave the fleet and the server running
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Where to write the reports
+    #[arg(long, value_name = "DIR", default_value = "firedrill-reports")]
+    pub(crate) report: PathBuf,
+    /// Name of the sandbox
+    #[arg(long, default_value = "demo")]
+    pub(crate) name: SandboxName,
+    /// Only these experiments of the ladder (default: all)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) only: Vec<String>,
+    /// Safe, or set up to lose writes (then the ladder must fail)
+    #[arg(long, value_enum, default_value_t = Profile::Safe)]
+    pub(crate) profile: Profile,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Profile {
+    /// Lossless
+    Safe,
+    /// Set up to lose acknowledged writes, to see that the ledger finds them
+    Unsafe,
+}
+
+impl From<Profile> for firedrill_sandbox::Profile {
+    fn from(profile: Profile) -> Self {
+        match profile {
+            Profile::Safe => Self::Safe,
+            Profile::Unsafe => Self::Unsafe,
+        }
+    }
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Sandbox {
+    /// Bring it up
+    Up {
+        /// Two of different names run side by side
+        #[arg(long, default_value = "default")]
+        name: SandboxName,
+        /// Safe, or set up to lose writes
+        #[arg(long, value_enum, default_value_t = Profile::Safe)]
+        profile: Profile,
+        /// The server's port on 127.0.0.1 (default: 7070 or the next free one)
+        #[arg(long)]
+        http_port: Option<u16>,
+    },
+    /// What runs
+    Status {
+        /// Which
+        #[arg(long, default_value = "default")]
+        name: SandboxName,
+    },
+    /// Take it down; nothing is left behind
+    Down {
+        /// Which
+        #[arg(long, default_value = "default")]
+        name: SandboxName,
+    },
+    /// Keep its server and agents running (started by `up`)
+    #[command(hide = true)]
+    Supervise {
+        /// Which
+        #[arg(long)]
+        name: SandboxName,
+    },
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct Server {
+    /// Where state, keys and histories live
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/firedrill/server")]
+    pub(crate) data_dir: PathBuf,
+    /// Address for people, scripts and pages; loopback only
+    #[arg(long, default_value = "127.0.0.1:7070")]
+    pub(crate) http: std::net::SocketAddr,
+    /// Address for agents (mutual TLS)
+    #[arg(long, default_value = "127.0.0.1:7443")]
+    pub(crate) link: std::net::SocketAddr,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct ConfigFile {
+    /// Its configuration
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Experiment {
+    /// Run one and wait for its verdict
+    Run {
+        /// A file, or a name from the library
+        experiment: String,
+        /// On this cluster (default: the file's, or the only one)
+        #[arg(long)]
+        cluster: Option<ClusterName>,
+        /// Fill in ${K} in the file
+        #[arg(long, value_name = "K=V", value_parser = key_value)]
+        var: Vec<(String, String)>,
+        /// Write report.html, report.json and the history here
+        #[arg(long, value_name = "DIR")]
+        report: Option<PathBuf>,
+        /// Also when the rung below has not passed on this cluster
+        #[arg(long)]
+        force: bool,
+    },
+    /// The library, and past runs
+    List,
+    /// A run's report, or an experiment of the library
+    Show {
+        /// A run's id or an experiment's name
+        what: String,
+    },
+    /// Check a file without running it
+    Validate {
+        /// The file
+        file: PathBuf,
+        /// Fill in ${K} in the file
+        #[arg(long, value_name = "K=V", value_parser = key_value)]
+        var: Vec<(String, String)>,
+    },
+    /// Stop a run: its attacks come out, its load stops
+    Halt {
+        /// The run's id
+        run: String,
+        /// For the log
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is not of the form K=V"))?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Attack {
+    /// Start one
+    Start {
+        /// kill, pause, partition or latency
+        kind: String,
+        /// On which cluster
+        #[arg(long)]
+        cluster: Option<ClusterName>,
+        /// Where: `role=primary`, `region=east`, `node=east-1`, `host=app`, `tag.service=db`, `limit=1`, joined by commas
+        #[arg(long, value_name = "SELECTOR")]
+        target: String,
+        /// It comes out after this long
+        #[arg(long, default_value = "30s")]
+        duration: Span,
+        /// For kill: which signal
+        #[arg(long)]
+        signal: Option<String>,
+        /// For network attacks: the other side, a selector (also `server`)
+        #[arg(long, value_name = "SELECTOR")]
+        peers: Option<String>,
+        /// For partition: both, inbound or outbound
+        #[arg(long)]
+        direction: Option<String>,
+        /// For latency: added to each packet
+        #[arg(long)]
+        delay: Option<Span>,
+        /// For latency: plus or minus
+        #[arg(long)]
+        jitter: Option<Span>,
+        /// For latency: percent of packets lost
+        #[arg(long)]
+        loss: Option<f64>,
+    },
+    /// Attacks and how they stand
+    List,
+    /// One attack
+    Show {
+        /// Its id
+        #[arg(value_parser = attack_id)]
+        id: AttackId,
+    },
+    /// Take one out
+    Undo {
+        /// Its id
+        #[arg(value_parser = attack_id)]
+        id: AttackId,
+    },
+    /// The kinds and their parameters
+    Kinds,
+}
+
+fn attack_id(text: &str) -> Result<AttackId, String> {
+    Ok(AttackId(text.to_owned()))
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct Halt {
+    /// Everything (there is nothing less yet)
+    #[arg(long, required = true)]
+    pub(crate) all: bool,
+    /// For the log
+    #[arg(long)]
+    pub(crate) reason: String,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct ReasonArg {
+    /// For the log
+    #[arg(long, default_value = "resumed from the command line")]
+    pub(crate) reason: String,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Cluster {
+    /// All clusters
+    List,
+    /// One cluster with its nodes
+    Show {
+        /// Which (default: the only one)
+        cluster: Option<ClusterName>,
+    },
+    /// Show it again at every change, until interrupted
+    Watch {
+        /// Which (default: the only one)
+        cluster: Option<ClusterName>,
+    },
+    /// Replace the primary now, though it may be alive
+    Promote {
+        /// On which cluster (default: the only one)
+        #[arg(long)]
+        cluster: Option<ClusterName>,
+        /// By this node (default: the best)
+        #[arg(long)]
+        to: Option<NodeName>,
+        /// Also when acknowledged writes may be missing
+        #[arg(long)]
+        without_proof: bool,
+    },
+    /// Move the primary's role in peace
+    Switchover {
+        /// On which cluster (default: the only one)
+        #[arg(long)]
+        cluster: Option<ClusterName>,
+        /// To this node (default: the best)
+        #[arg(long)]
+        to: Option<NodeName>,
+    },
+    /// Make a node anew from a donor
+    Clone {
+        /// Which node
+        node: NodeName,
+        /// From whom (default: the keeper chooses)
+        #[arg(long)]
+        donor: Option<NodeName>,
+        /// On which cluster (default: the only one)
+        #[arg(long)]
+        cluster: Option<ClusterName>,
+    },
+    /// Take a node that runs back into service
+    Rejoin {
+        /// Which node
+        node: NodeName,
+        /// On which cluster (default: the only one)
+        #[arg(long)]
+        cluster: Option<ClusterName>,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Operation {
+    /// Newest first
+    List {
+        /// Only of this cluster
+        #[arg(long)]
+        cluster: Option<ClusterName>,
+    },
+    /// One, with its steps, logs and durations
+    Show {
+        /// Its id
+        id: String,
+    },
+    /// Give one up and undo it, where that is still possible
+    Cancel {
+        /// Its id
+        id: String,
+        /// On which cluster (default: the only one)
+        #[arg(long)]
+        cluster: Option<ClusterName>,
+    },
+}
+
+impl Operation {
+    pub(crate) fn id(text: &str) -> OperationId {
+        OperationId(text.to_owned())
+    }
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Ledger {
+    /// The verdict over a recorded history
+    Check {
+        /// The history (history.fdh)
+        file: PathBuf,
+    },
+    /// Write a history in a form that other checkers read
+    Export {
+        /// The history (history.fdh)
+        file: PathBuf,
+        /// The form
+        #[arg(long, value_enum, default_value_t = ExportFormat::Jepsen)]
+        format: ExportFormat,
+        /// Where to (default: standard output)
+        #[arg(long)]
+        output: Option<PathBuf>,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// A JSON array of operations, as elle-cli reads it
+    Jepsen,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Host {
+    /// All hosts
+    List,
+    /// Make a one-time token with which the agent of that host enrols
+    Token {
+        /// Which
+        host: HostName,
+    },
+}
+
+pub(crate) fn run_id(text: &str) -> RunId {
+    RunId(text.to_owned())
+}

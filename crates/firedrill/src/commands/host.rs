@@ -1,0 +1,40 @@
+//! `firedrill host`.
+
+use crate::args::{Connect, Host};
+use crate::exit::Outcome;
+use crate::{connect, output};
+
+pub(crate) async fn run(command: Host, connect: &Connect) -> anyhow::Result<Outcome> {
+    let client = connect::client(connect).await?;
+    match command {
+        Host::List => {
+            let hosts = client.hosts().await?;
+            if connect.json {
+                output::json(&hosts)?;
+            } else {
+                let rows = hosts.iter().map(|host| {
+                    vec![
+                        host.name.to_string(),
+                        host.region.as_ref().map_or_else(String::new, ToString::to_string),
+                        host.address.map_or_else(String::new, |address| address.to_string()),
+                        if host.connected { "connected".into() } else { "away".into() },
+                        host.nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+                    ]
+                });
+                output::table(&["HOST", "REGION", "ADDRESS", "AGENT", "NODES"], rows.collect())?;
+            }
+        }
+        Host::Token { host } => {
+            let token = client.token(&host).await?;
+            if connect.json {
+                output::json(&token)?;
+            } else {
+                output::text(&format!(
+                    "token {}\nserver {}\nauthority sha256 {}",
+                    token.token, token.link_address, token.authority_sha256
+                ));
+            }
+        }
+    }
+    Ok(Outcome::done())
+}

@@ -1,0 +1,37 @@
+//! One module per subcommand.
+
+mod attack;
+mod cluster;
+mod demo;
+mod experiment;
+mod halt;
+mod host;
+mod ledger;
+mod operation;
+mod roles;
+mod sandbox;
+
+use crate::args::{Args, Command};
+use crate::exit::Outcome;
+
+/// Carries a command out.
+pub(crate) async fn run(args: Args) -> anyhow::Result<Outcome> {
+    let connect = &args.connect;
+    match args.command {
+        Command::Demo(demo) => demo::run(demo).await,
+        Command::Sandbox(command) => sandbox::run(command, connect.json).await,
+        Command::Server(server) => roles::server(server).await,
+        Command::Agent(file) => roles::agent(&file.config).await,
+        Command::Gateway(file) => roles::gateway(&file.config).await,
+        Command::Workload { spec, dir } => roles::workload(&spec, &dir).await,
+        Command::Rescue { journal } => roles::rescue(&journal).await,
+        Command::Experiment(command) => experiment::run(command, connect).await,
+        Command::Attack(command) => attack::run(command, connect).await,
+        Command::Halt(halt) => halt::halt(&halt.reason, connect).await,
+        Command::Resume(resume) => halt::resume(&resume.reason, connect).await,
+        Command::Cluster(command) => cluster::run(command, connect).await,
+        Command::Operation(command) => operation::run(command, connect).await,
+        Command::Ledger(command) => ledger::run(command, connect.json),
+        Command::Host(command) => host::run(command, connect).await,
+    }
+}

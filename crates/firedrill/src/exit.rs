@@ -1,0 +1,43 @@
+//! Exit statuses: 0 passed or done, 1 an expectation was broken, 2 usage or the tool's own error, 3 inconclusive,
+//! 4 refused by a guard.
+
+use firedrill_api::client::ClientError;
+
+/// Passed or done.
+pub(crate) const DONE: u8 = 0;
+/// Usage, or the tool itself.
+pub(crate) const TOOL_ERROR: u8 = 2;
+/// A guard said no.
+pub(crate) const REFUSED: u8 = 4;
+
+/// The exit status of a command that came to an end.
+pub(crate) struct Outcome(pub(crate) u8);
+
+impl Outcome {
+    /// Done.
+    pub(crate) const fn done() -> Self {
+        Self(DONE)
+    }
+}
+
+/// The exit status for an error.
+pub(crate) fn status_of(error: &anyhow::Error) -> u8 {
+    let refused = error.chain().any(|cause| cause.downcast_ref::<ClientError>().is_some_and(ClientError::refused));
+    if refused { REFUSED } else { TOOL_ERROR }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use firedrill_api::http::Problem;
+
+    #[test]
+    fn a_refusal_is_told_from_a_failure() {
+        let problem = |refused| {
+            let problem = Problem { code: "S001".into(), message: "no".into(), refused };
+            anyhow::Error::new(ClientError::from(problem)).context("while starting")
+        };
+        assert_eq!(status_of(&problem(true)), REFUSED);
+        assert_eq!(status_of(&problem(false)), TOOL_ERROR);
+    }
+}
