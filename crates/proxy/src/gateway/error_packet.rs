@@ -7,8 +7,9 @@ use std::net::{Shutdown, TcpStream};
 /// `ER_CON_COUNT_ERROR`: what servers say when they take no more connections; clients and pools know it as "later".
 const TOO_MANY: u16 = 1040;
 
-/// `CR_SERVER_LOST`: what a client library reports when the server went away before its greeting.
-const SERVER_LOST: u16 = 2013;
+/// `ER_SERVER_SHUTDOWN`: the server is going or gone; drivers connect again. (A 2013, which a client library itself
+/// reports for a lost server, cannot be sent: MariaDB's library takes codes from 2000 on for a malformed packet.)
+const GOING_AWAY: u16 = 1053;
 
 /// Why a connection is turned away before it had a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +26,7 @@ impl Turned {
     fn code(self) -> u16 {
         match self {
             Self::TooManyHeld { .. } | Self::TooManySessions { .. } => TOO_MANY,
-            Self::HoldExpired { .. } => SERVER_LOST,
+            Self::HoldExpired { .. } => GOING_AWAY,
         }
     }
 
