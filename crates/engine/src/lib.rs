@@ -1,1 +1,27 @@
-//! placeholder
+//! Database servers on this host: looked at, started and stopped, given a role, copied.
+//!
+//! One [`Instance`] stands for one MariaDB server and its data directory. It says what it sees
+//! ([`Instance::observe`], [`Instance::exited`]) and does what it is told ([`Instance::carry_out`]); every command is
+//! idempotent and bounded in time, and whatever it must remember between two calls is on disk, so that an agent that
+//! was killed goes on where it was.
+//!
+//! **What it never does**: decide. Whether a node is dead, who is promoted, which node may acknowledge, when a clone
+//! is worth it: the keeper. It opens no network connection to a database; administration goes through the local unix
+//! socket, which works also when the host is cut off.
+//!
+//! **Where to begin**: [`InstanceConfig`] (what describes a server), [`Instance`] (what can be done with it),
+//! [`install`] (how the sandbox makes servers from nothing), [`preflight`] (what must be on the host). What is
+//! peculiar to MariaDB lives in the module `mariadb`; a second engine is a sibling of it.
+
+mod config;
+mod error;
+pub mod install;
+mod instance;
+mod mariadb;
+mod preflight;
+mod process;
+
+pub use config::{Binaries, InstanceConfig, Login, PortRange};
+pub use error::EngineError;
+pub use instance::Instance;
+pub use preflight::{Preflight, preflight};

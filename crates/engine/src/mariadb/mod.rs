@@ -1,0 +1,12 @@
+//! MariaDB 10.11 and later: its statements, its files, its tools.
+
+pub(crate) mod heartbeat;
+pub(crate) mod observer;
+mod replication;
+mod roles;
+mod server;
+pub(crate) mod sql;
+pub(crate) mod status;
+
+pub(crate) use roles::SEMI_SYNC_TIMEOUT_MS;
+pub(crate) use server::Server;

@@ -1,0 +1,144 @@
+//! Looking at a server several times a second without ever waiting for it.
+
+use super::heartbeat::Heartbeat;
+use super::sql::{Session, Sessions};
+use super::status::{self, Heard, Look};
+use crate::config::InstanceConfig;
+use crate::error::EngineError;
+use crate::process::ServerProcess;
+use firedrill_model::observation::ServerStatus;
+use firedrill_model::{NodeObservation, Span};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+
+/// How long one observation waits for the answer; shorter than the interval between two, so that a hung server does
+/// not slow the reports. The question stays asked: a later observation takes its answer.
+const WAIT: Duration = Duration::from_millis(200);
+
+/// A question that was not answered for this long is given up, and a new session tried: one statement may hang where
+/// others do not.
+const GIVE_UP: Duration = Duration::from_secs(5);
+
+type Asked = JoinHandle<Result<(Session, Look), EngineError>>;
+
+/// Looks at one server.
+#[derive(Debug)]
+pub(crate) struct Observer {
+    config: Arc<InstanceConfig>,
+    process: Arc<ServerProcess>,
+    sessions: Sessions,
+    heartbeat: Option<Arc<Heartbeat>>,
+    session_id: Arc<AtomicU32>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    session: Option<Session>,
+    asked: Option<(Instant, Asked)>,
+    answered: Instant,
+    heard: Option<(Heard, Instant)>,
+    /// A session that was given up and has to be ended, or its statement would wait on in the server.
+    stuck: Option<u32>,
+}
+
+impl Observer {
+    pub(crate) fn new(config: Arc<InstanceConfig>, process: Arc<ServerProcess>, session_id: Arc<AtomicU32>) -> Self {
+        Self {
+            sessions: Sessions::admin(&config),
+            heartbeat: Heartbeat::new(&config).map(Arc::new),
+            process,
+            config,
+            session_id,
+            state: Mutex::new(State { session: None, asked: None, answered: Instant::now(), heard: None, stuck: None }),
+        }
+    }
+
+    /// One look; takes at most [`WAIT`].
+    pub(crate) async fn observe(&self) -> NodeObservation {
+        let mut state = self.state.lock().await;
+        let process = self.process.state();
+        let answer = if process.is_gone() {
+            state.session = None;
+            state.asked = None;
+            Err("there is no server process".to_owned())
+        } else {
+            self.ask(&mut state).await
+        };
+        let (status, error) = match answer {
+            Ok(look) => {
+                state.answered = Instant::now();
+                (Some(self.complete(&mut state, look)), None)
+            }
+            Err(error) => (None, Some(error)),
+        };
+        let unanswered_for = if status.is_some() { Span::ZERO } else { Span(state.answered.elapsed()) };
+        NodeObservation { node: self.config.node.clone(), process, status, unanswered_for, error }
+    }
+
+    async fn ask(&self, state: &mut State) -> Result<Look, String> {
+        let (since, mut asked) = match state.asked.take() {
+            Some(asked) => asked,
+            None => (Instant::now(), self.put_question(state.session.take(), state.stuck.take())),
+        };
+        match tokio::time::timeout(WAIT, &mut asked).await {
+            Ok(Ok(Ok((session, look)))) => {
+                state.session = Some(session);
+                Ok(look)
+            }
+            Ok(Ok(Err(error))) => Err(error.full()),
+            Ok(Err(stopped)) => Err(format!("the question to the server was given up: {stopped}")),
+            Err(_) => {
+                let waited = since.elapsed();
+                if waited < GIVE_UP {
+                    state.asked = Some((since, asked));
+                } else {
+                    asked.abort();
+                    state.stuck = Some(self.session_id.load(Ordering::Relaxed)).filter(|id| *id != 0);
+                }
+                Err(format!("the server has not answered for {}", Span(waited)))
+            }
+        }
+    }
+
+    fn put_question(&self, session: Option<Session>, stuck: Option<u32>) -> Asked {
+        let connect = match session {
+            Some(session) => Ok(session),
+            None => Err(self.sessions.clone()),
+        };
+        let session_id = Arc::clone(&self.session_id);
+        tokio::spawn(async move {
+            let mut session = match connect {
+                Ok(session) => session,
+                Err(sessions) => sessions.connect().await?,
+            };
+            session_id.store(session.id(), Ordering::Relaxed);
+            if let Some(stuck) = stuck {
+                // Refused when that session has ended by itself, which is as good.
+                let _ended = session.run(&format!("KILL {stuck}")).await;
+            }
+            let tables = session.run(status::LOOK).await?;
+            let look = status::read(&tables).map_err(|wrong| EngineError::Answer {
+                statement: "SHOW ALL SLAVES STATUS".to_owned(),
+                message: wrong.to_string(),
+            })?;
+            Ok((session, look))
+        })
+    }
+
+    fn complete(&self, state: &mut State, look: Look) -> ServerStatus {
+        let Look { mut status, heard } = look;
+        state.heard = heard.map(|now| match state.heard.take() {
+            Some((before, at)) if before == now => (before, at),
+            _ => (now, Instant::now()),
+        });
+        if let (Some(replication), Some((_, at))) = (&mut status.replication, &state.heard) {
+            replication.last_heard = Some(Span(at.elapsed()));
+        }
+        status.write_heartbeat_age = self.heartbeat.as_ref().and_then(|heartbeat| heartbeat.beat(!status.read_only));
+        status
+    }
+}

@@ -1,0 +1,249 @@
+//! The server process of one instance: found, watched, started, ended.
+//!
+//! A server is never known by being a child of this agent: the agent may have been killed and started again. It is
+//! known by the identity file that was written when it was started here, by the server's own pid file, and at last by
+//! what `/proc` says (the program and the working directory, which for a MariaDB server is its data directory).
+
+use crate::config::InstanceConfig;
+use crate::error::EngineError;
+use firedrill_host::HostError;
+use firedrill_host::process::{Identity, Pidfd, Signal, Spawn, State, Stream, state};
+use firedrill_model::observation::ProcessState;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// How often a server that does not exist is looked for; each look reads two small files.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// How often a fence looks for one more server of this data directory after it killed one: something that restarts it
+/// must be met, but not for ever.
+const FENCE_ROUNDS_MAX: u32 = 5;
+
+/// Options that make a server a harmless replica-to-be whatever its option file says. `init_rpl_role=SLAVE` makes
+/// crash recovery drop the tail of the binary log that no acker had confirmed (MDEV-33465).
+const HARMLESS: [&str; 5] = [
+    "--read-only=1",
+    "--skip-slave-start",
+    "--init-rpl-role=SLAVE",
+    "--rpl-semi-sync-master-enabled=0",
+    "--rpl-semi-sync-slave-enabled=0",
+];
+
+/// The server process of one instance.
+#[derive(Debug)]
+pub(crate) struct ServerProcess {
+    config: Arc<InstanceConfig>,
+    seen: Mutex<Seen>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    current: Option<Identity>,
+    ended: Option<u32>,
+}
+
+impl ServerProcess {
+    pub(crate) fn new(config: Arc<InstanceConfig>) -> Self {
+        Self { config, seen: Mutex::default(), changed: Notify::new() }
+    }
+
+    /// What the kernel says of it.
+    pub(crate) fn state(&self) -> ProcessState {
+        let identity = self.find();
+        match identity.and_then(|identity| Some((identity.pid, identity.state()?))) {
+            Some((pid, state)) => {
+                let stopped = matches!(state, State::Stopped | State::Traced) || self.frozen();
+                ProcessState::Running { pid, stopped }
+            }
+            None => self.seen().ended.map_or(ProcessState::Absent, |pid| ProcessState::Exited { pid }),
+        }
+    }
+
+    /// The running server, by what is cheap to read: the one last seen, the identity file, the pid file.
+    pub(crate) fn find(&self) -> Option<Identity> {
+        let known = self.seen().current;
+        if let Some(identity) = known {
+            if identity.alive() {
+                return known;
+            }
+            self.note_end(identity);
+        }
+        let found = self.from_identity_file().or_else(|| self.from_pid_file());
+        if let Some(identity) = found {
+            self.note_start(identity);
+        }
+        found
+    }
+
+    /// As [`Self::find`], and when nothing is found, among all processes: a server that was started by a hand that
+    /// was killed before it could write the identity down, and has not written its pid file yet.
+    pub(crate) fn search(&self) -> Option<Identity> {
+        self.find().or_else(|| {
+            let identity = processes().find_map(|pid| self.ours(pid))?;
+            self.note_start(identity);
+            Some(identity)
+        })
+    }
+
+    /// Waits until the running server has ended, and answers with its process id. When none runs, waits for one first.
+    /// Cancel-safe.
+    pub(crate) async fn exited(&self) -> u32 {
+        loop {
+            let handle = self.find().and_then(|identity| Some((identity, identity.open().ok()??)));
+            if let Some((identity, pidfd)) = handle {
+                // A handle that cannot be watched is as good as none: look again below.
+                if pidfd.exited().await.is_ok() {
+                    self.note_end(identity);
+                    return identity.pid;
+                }
+            }
+            tokio::select! {
+                () = self.changed.notified() => {}
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+        }
+    }
+
+    /// Kills it and waits until it is gone. False: none was running.
+    pub(crate) async fn fence(&self) -> Result<bool, EngineError> {
+        self.make_work_dir()?;
+        let marker = self.config.fenced_file();
+        std::fs::write(&marker, "").map_err(|problem| EngineError::file("write", &marker, problem))?;
+        let mut killed = false;
+        for _ in 0..FENCE_ROUNDS_MAX {
+            let Some(identity) = self.search() else { return Ok(killed) };
+            killed |= kill(identity).await?;
+            self.note_end(identity);
+        }
+        match self.search() {
+            None => Ok(killed),
+            Some(identity) => Err(EngineError::Failed(format!(
+                "something restarts the server of {} (process {} now, {FENCE_ROUNDS_MAX} were killed); stop that first",
+                self.config.data_dir.display(),
+                identity.pid
+            ))),
+        }
+    }
+
+    /// Starts it, when it does not run, as a harmless replica-to-be; does not wait until it answers.
+    pub(crate) fn start(&self) -> Result<Identity, EngineError> {
+        self.make_work_dir()?;
+        let marker = self.config.fenced_file();
+        match std::fs::remove_file(&marker) {
+            Err(problem) if problem.kind() != std::io::ErrorKind::NotFound => {
+                return Err(EngineError::file("remove", &marker, problem));
+            }
+            _ => {}
+        }
+        if let Some(identity) = self.search() {
+            return Ok(identity);
+        }
+        let config = &self.config;
+        let mut spawn = Spawn::new(&config.binaries.mariadbd)
+            .arg(format!("--defaults-file={}", config.config_file.display()))
+            .args(HARMLESS)
+            .dir("/")
+            // The server opens its error log itself; here goes only what it says before that.
+            .stderr(Stream::Append(config.work_dir.join("start.log")))
+            .new_session();
+        if let Some(user) = &config.os_user {
+            spawn = spawn.user(user);
+        }
+        if let Some(cgroup) = &config.cgroup {
+            spawn = spawn.cgroup(cgroup);
+        }
+        let child = spawn.spawn()?;
+        let identity = child.identity();
+        identity.save(&config.identity_file())?;
+        self.note_start(identity);
+        Ok(identity)
+    }
+
+    fn make_work_dir(&self) -> Result<(), EngineError> {
+        let dir = &self.config.work_dir;
+        std::fs::create_dir_all(dir).map_err(|problem| EngineError::file("make", dir, problem))
+    }
+
+    fn from_identity_file(&self) -> Option<Identity> {
+        // An unreadable file says as little as none; the server's own pid file is asked next.
+        Identity::load(&self.config.identity_file()).ok().flatten().filter(Identity::alive)
+    }
+
+    fn from_pid_file(&self) -> Option<Identity> {
+        let text = std::fs::read_to_string(&self.config.pid_file).ok()?;
+        self.ours(text.trim().parse().ok()?)
+    }
+
+    /// The identity of a process when it is a MariaDB server of this data directory.
+    fn ours(&self, pid: u32) -> Option<Identity> {
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+        if !matches!(name.trim(), "mariadbd" | "mysqld") {
+            return None;
+        }
+        let directory = std::fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
+        let data_dir = std::fs::canonicalize(&self.config.data_dir).ok()?;
+        let identity = Identity::of(pid).ok()?;
+        (directory == data_dir && identity.alive()).then_some(identity)
+    }
+
+    /// A frozen control group stops a process without changing its state letter.
+    fn frozen(&self) -> bool {
+        let Some(cgroup) = &self.config.cgroup else { return false };
+        let reads =
+            |file: &str, what: &str| std::fs::read_to_string(cgroup.join(file)).is_ok_and(|text| text.contains(what));
+        reads("cgroup.events", "frozen 1") || reads("freezer.state", "FROZEN")
+    }
+
+    fn note_start(&self, identity: Identity) {
+        self.seen().current = Some(identity);
+        self.changed.notify_waiters();
+    }
+
+    fn note_end(&self, identity: Identity) {
+        let mut seen = self.seen();
+        seen.ended = Some(identity.pid);
+        if seen.current == Some(identity) {
+            seen.current = None;
+        }
+    }
+
+    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Kills a process and waits until it is gone. False: it was gone already.
+pub(crate) async fn kill(identity: Identity) -> Result<bool, EngineError> {
+    let Some(pidfd) = identity.open()? else { return Ok(false) };
+    match pidfd.signal(Signal::SIGKILL) {
+        Err(HostError::NoProcess { .. }) => return Ok(false),
+        other => other?,
+    }
+    pidfd.exited().await?;
+    Ok(true)
+}
+
+/// Kills the process whose identity stands in a file and removes the file. False: there was none.
+pub(crate) async fn kill_by_file(path: &Path) -> Result<bool, EngineError> {
+    let Some(identity) = Identity::load(path)? else { return Ok(false) };
+    let killed = kill(identity).await?;
+    std::fs::remove_file(path).map_err(|problem| EngineError::file("remove", path, problem))?;
+    Ok(killed)
+}
+
+/// A handle that resolves when the process of this identity has ended.
+pub(crate) fn watch(identity: Identity) -> Result<Option<Pidfd>, EngineError> {
+    Ok(identity.open()?)
+}
+
+fn processes() -> impl Iterator<Item = u32> {
+    std::fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid| state(*pid).is_some_and(|state| !matches!(state, State::Zombie | State::Dead)))
+}
