@@ -1,22 +1,78 @@
 //! Runs experiments: resolves targets at the moment they are needed, asks the agents, watches, and judges.
+//!
+//! [`start`] checks the guards and lets the run go; `run` carries it out step by step; `watch` answers questions about
+//! what is seen meanwhile; `load` makes the live load and fetches its history; `judge` weighs the evidence. Only `run`
+//! and `load` have effects.
+
+mod environment;
+mod guard;
+mod judge;
+mod library;
+mod load;
+mod run;
+mod watch;
+
+pub use library::library;
 
 use crate::Server;
+use crate::problem::{MALFORMED, not_found, problem};
+use firedrill_api::experiment_file;
 use firedrill_api::http::{Problem, RunStarted, StartRun};
+use firedrill_model::report::{RunReport, RunState};
 use firedrill_model::RunId;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Starts a run; it goes on in the background and is read from the store.
 ///
 /// # Errors
-/// The file is not an experiment, its cluster is unknown, a guard refuses.
-pub async fn start(_server: Arc<Server>, _request: StartRun) -> Result<RunStarted, Problem> {
-    Err(Problem { code: "S000".into(), message: "not built yet".into(), refused: false })
+/// The file is not an experiment, its cluster is unknown, or a guard refuses: halted, another run on the cluster, an
+/// empty target, a rung below that has not passed.
+pub async fn start(server: Arc<Server>, request: StartRun) -> Result<RunStarted, Problem> {
+    let experiment = experiment_file::read(&request.yaml, &BTreeMap::new())
+        .map_err(|error| problem(MALFORMED, format!("this is not an experiment:\n{error}")))?;
+    let admitted = guard::admit(&server, experiment, &request).await?;
+    let run = admitted.guard.run().clone();
+    let began = run::Run::begin(server, admitted).await?;
+    tokio::spawn(began.carry_out());
+    Ok(RunStarted { run })
 }
 
 /// Stops a run: its attacks are taken out, its load is stopped, its report says halted.
 ///
 /// # Errors
 /// There is no such run under way.
-pub async fn halt(_server: &Arc<Server>, _run: &RunId, _reason: &str) -> Result<(), Problem> {
-    Err(Problem { code: "S000".into(), message: "not built yet".into(), refused: false })
+pub async fn halt(server: &Server, run: &RunId, reason: &str) -> Result<(), Problem> {
+    if server.runs.halt(run, reason) {
+        return Ok(());
+    }
+    Err(not_found("run under way", run, "`firedrill experiment list` shows all runs and how they stand"))
+}
+
+/// A new id: sortable by time, unique without asking anybody.
+fn new_run_id() -> RunId {
+    RunId(uuid::Uuid::now_v7().to_string())
+}
+
+/// What is stored when a run begins.
+fn empty_report(run: RunId, admitted: &guard::Admitted) -> RunReport {
+    RunReport {
+        run,
+        experiment: admitted.experiment.clone(),
+        cluster: admitted.cluster.spec.name.clone(),
+        state: RunState::Running,
+        began: crate::clock::now(),
+        ended: None,
+        verdict: None,
+        reasons: vec![],
+        expectations: vec![],
+        probes: vec![],
+        attacks: vec![],
+        operations: vec![],
+        timeline: vec![],
+        samples: vec![],
+        lags: vec![],
+        ledger: None,
+        environment: vec![],
+    }
 }

@@ -1,0 +1,47 @@
+//! The experiments that ship: the ladder, from the least to the most damaging.
+
+use firedrill_api::http::ExperimentEntry;
+use std::collections::BTreeMap;
+
+/// The files, in the order of their rungs.
+const FILES: [&str; 6] = [
+    include_str!("../../../../experiments/1-kill-replica.yaml"),
+    include_str!("../../../../experiments/2-kill-pseudo-primary.yaml"),
+    include_str!("../../../../experiments/3-kill-primary.yaml"),
+    include_str!("../../../../experiments/4-pause-primary.yaml"),
+    include_str!("../../../../experiments/5-isolate-primary.yaml"),
+    include_str!("../../../../experiments/6-cut-region-link.yaml"),
+];
+
+/// The library, in the order of the rungs.
+#[must_use]
+pub fn library() -> Vec<ExperimentEntry> {
+    let read = |yaml: &&str| {
+        let experiment = firedrill_api::experiment_file::read(yaml, &BTreeMap::new()).ok()?;
+        Some(ExperimentEntry {
+            name: experiment.name,
+            title: experiment.title,
+            rung: experiment.rung,
+            yaml: (*yaml).to_owned(),
+        })
+    };
+    FILES.iter().filter_map(read).collect()
+}
+
+/// The experiment of that rung.
+#[must_use]
+pub(crate) fn of_rung(rung: u32) -> Option<ExperimentEntry> {
+    library().into_iter().find(|entry| entry.rung == Some(rung))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shipped_file_is_in_the_library() {
+        assert_eq!(library().len(), FILES.len());
+        assert_eq!(of_rung(3).map(|entry| entry.name).as_deref(), Some("kill-primary"));
+        assert_eq!(of_rung(0), None);
+    }
+}

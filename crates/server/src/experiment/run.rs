@@ -1,0 +1,453 @@
+//! One run, from the warm-up to the verdict.
+//!
+//! Every wait goes through [`Run::pause`], which keeps the eyes open meanwhile: it takes in samples and views, asks
+//! the `during` probes once a second, tests the abort conditions and the halt, and stores what there is so far.
+
+use super::guard::Admitted;
+use super::judge::{Evidence, judge};
+use super::watch::{Moment, Seen, abort_reason, is_met, measure};
+use super::{empty_report, environment, load};
+use crate::server::{Server, run_entry};
+use crate::clock::now;
+use crate::problem::store_failed;
+use crate::runs::RunGuard;
+use crate::{WorkloadItem, WorkloadNews};
+use firedrill_api::http::{Live, Problem};
+use firedrill_model::attack::{AttackReport, AttackState};
+use firedrill_model::experiment::{AttackStep, Condition, StepSpec, When};
+use firedrill_model::report::{ProbeResult, RunReport, RunState};
+use firedrill_model::timeline::{EventKind, Scope};
+use firedrill_model::workload::WorkloadState;
+use firedrill_model::{ClusterView, HostName, Severity, Span, Timestamp, Verdict};
+use firedrill_store::{RunSummary, TimelineFilter};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::broadcast::{Receiver, error::TryRecvError};
+
+/// How often a wait looks around.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Probes of the running phase are asked, and the report so far is stored, this often.
+const PROBE_EVERY: Span = Span::secs(1);
+/// Most timeline lines and operations put into a report.
+const LINES_MAX: u32 = 2000;
+
+/// Why a wait ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Woken {
+    /// What was waited for has come.
+    Met,
+    /// The time is over.
+    TimedOut,
+    /// The run is to stop.
+    Stopped,
+}
+
+/// What a wait is for.
+enum Until {
+    Time,
+    Condition(Condition),
+    LoadStarted,
+    LoadFinished,
+}
+
+/// A run under way.
+pub(super) struct Run {
+    server: Arc<Server>,
+    admitted: Admitted,
+    report: RunReport,
+    seen: Seen,
+    view: Option<ClusterView>,
+    news: Receiver<WorkloadItem>,
+    load_host: Option<HostName>,
+    load_state: Option<WorkloadState>,
+    history: Option<PathBuf>,
+    effect_at: Option<Timestamp>,
+    redundant_at: Option<Timestamp>,
+    broken_steps: Vec<String>,
+    tool_errors: Vec<String>,
+    halted: Option<String>,
+    probing: bool,
+    looked: Timestamp,
+}
+
+impl Run {
+    /// Stores the beginning.
+    pub(super) async fn begin(server: Arc<Server>, admitted: Admitted) -> Result<Self, Problem> {
+        let report = empty_report(admitted.guard.run().clone(), &admitted);
+        server.store.save_run(&report).await.map_err(|error| store_failed(&error))?;
+        let news = server.workloads.subscribe();
+        let run = Self {
+            view: server.keepers.view(&report.cluster).ok(),
+            server,
+            admitted,
+            looked: report.began,
+            report,
+            seen: Seen::default(),
+            news,
+            load_host: None,
+            load_state: None,
+            history: None,
+            effect_at: None,
+            redundant_at: None,
+            broken_steps: vec![],
+            tool_errors: vec![],
+            halted: None,
+            probing: false,
+        };
+        let text = format!("run of {} begins: {}", run.report.experiment.name, run.report.experiment.title);
+        run.say(Severity::Info, EventKind::Run, text).await;
+        run.tell();
+        Ok(run)
+    }
+
+    fn guard(&self) -> &RunGuard {
+        &self.admitted.guard
+    }
+
+    /// The whole run. Whatever happens on the way, the attacks come out, the load ends and a verdict is stored.
+    pub(super) async fn carry_out(mut self) {
+        if self.start_load().await && self.pause(self.report.experiment.warm_up, &Until::Time).await == Woken::TimedOut
+        {
+            self.ask_probes(When::Before).await;
+            if self.report.probes.iter().all(|probe| probe.held) {
+                self.take_steps().await;
+            }
+        }
+        self.end_attacks().await;
+        self.finish_load().await;
+        self.conclude().await;
+    }
+
+    async fn start_load(&mut self) -> bool {
+        let Some((host, spec)) = load::spec(&self.report.run, &self.admitted) else { return true };
+        self.load_host = Some(host.clone());
+        if let Err(failure) = load::start(&self.server, &host, spec).await {
+            self.tool_errors.push(format!("the load could not be started on {host}: {failure}"));
+            return false;
+        }
+        match self.pause(load::START_WITHIN, &Until::LoadStarted).await {
+            Woken::Met => true,
+            Woken::Stopped => false,
+            Woken::TimedOut => {
+                let state = self.load_state.as_ref().map_or_else(|| "it said nothing".to_owned(), |s| format!("{s:?}"));
+                self.tool_errors
+                    .push(format!("the load on {host} did not begin within {}: {state}", load::START_WITHIN));
+                false
+            }
+        }
+    }
+
+    async fn take_steps(&mut self) {
+        self.probing = true;
+        for (index, step) in self.report.experiment.steps.clone().into_iter().enumerate() {
+            let go_on = match step {
+                StepSpec::Attack(attack) => self.attack(&attack).await,
+                StepSpec::EndAttack(name) => self.end_attack(&name).await,
+                StepSpec::Wait(span) => self.pause(span, &Until::Time).await != Woken::Stopped,
+                StepSpec::WaitUntil { condition, within } => self.wait_until(index, condition, within).await,
+                StepSpec::Check(name) => self.check(&name).await,
+            };
+            if !go_on {
+                return;
+            }
+        }
+        let cool_down = self.report.experiment.cool_down;
+        if self.pause(cool_down, &Until::Time).await == Woken::TimedOut {
+            self.probing = false;
+            self.ask_probes(When::After).await;
+        }
+    }
+
+    async fn attack(&mut self, step: &AttackStep) -> bool {
+        let run = self.report.run.clone();
+        match crate::attacks::start(&self.server, Some(run), &self.report.cluster, step).await {
+            Ok(reports) => {
+                let landed = reports.iter().all(|report| report.state == AttackState::Active);
+                if landed {
+                    self.effect_at = self.effect_at.or_else(|| reports.iter().map(|report| report.at).min());
+                    self.redundant_at = None;
+                }
+                reports.into_iter().for_each(|report| self.keep(report));
+                landed
+            }
+            Err(problem) => {
+                self.tool_errors.push(format!("attack {} could not be made: {problem}", step.label()));
+                false
+            }
+        }
+    }
+
+    /// Keeps the last state of each attack on each host.
+    fn keep(&mut self, report: AttackReport) {
+        match self.report.attacks.iter_mut().find(|known| known.id == report.id && known.host == report.host) {
+            Some(known) => *known = report,
+            None => self.report.attacks.push(report),
+        }
+    }
+
+    async fn end_attack(&mut self, name: &str) -> bool {
+        let steps = self.report.experiment.steps.iter();
+        let kind = steps.filter_map(|step| match step {
+            StepSpec::Attack(attack) if attack.label() == name => Some(attack.fault.kind()),
+            _ => None,
+        });
+        let kinds: Vec<_> = kind.collect();
+        let chosen = |report: &AttackReport| kinds.contains(&report.fault.kind());
+        self.undo(chosen).await;
+        true
+    }
+
+    async fn end_attacks(&mut self) {
+        self.undo(|_| true).await;
+    }
+
+    async fn undo(&mut self, chosen: impl Fn(&AttackReport) -> bool) {
+        self.refresh_attacks().await;
+        let open = |report: &&AttackReport| {
+            matches!(report.state, AttackState::Active | AttackState::NoEffect | AttackState::Preparing)
+                && report.fault.kind() != "kill"
+        };
+        let ids: Vec<_> =
+            self.report.attacks.iter().filter(open).filter(|report| chosen(report)).map(|a| a.id.clone()).collect();
+        for (id, ended) in ids.iter().zip(crate::attacks::end(&self.server, &ids).await) {
+            match ended {
+                Ok(report) => self.keep(report),
+                Err(problem) => self.tool_errors.push(format!("attack {id} was not seen to come out: {problem}")),
+            }
+        }
+    }
+
+    /// Attacks also end by themselves, at their deadline; the store knows.
+    async fn refresh_attacks(&mut self) {
+        let Ok(stored) = self.server.store.attacks_of(&self.report.run).await else { return };
+        stored.into_iter().for_each(|record| self.keep(record.report));
+    }
+
+    async fn wait_until(&mut self, index: usize, condition: Condition, within: Span) -> bool {
+        match self.pause(within, &Until::Condition(condition)).await {
+            Woken::Met => true,
+            Woken::Stopped => false,
+            Woken::TimedOut => {
+                self.broken_steps.push(format!("steps[{index}]: {condition:?} did not come within {within}"));
+                false
+            }
+        }
+    }
+
+    async fn check(&mut self, name: &str) -> bool {
+        let probe = self.report.experiment.probes.iter().find(|probe| probe.name == *name).cloned();
+        let Some(probe) = probe else { return true };
+        let (held, observed) = measure(&probe.measure, &self.moment());
+        let severity = if held { Severity::Info } else { Severity::Warning };
+        self.say(severity, EventKind::Probe, format!("check {name}: {observed}")).await;
+        if !held {
+            self.broken_steps.push(format!("check {name} did not hold: {observed}"));
+        }
+        held
+    }
+
+    async fn ask_probes(&mut self, when: When) {
+        let probes = self.report.experiment.probes.clone();
+        for probe in probes.into_iter().filter(|probe| probe.when.contains(&when)) {
+            let (held, observed) = measure(&probe.measure, &self.moment());
+            // While it runs, only what breaks is kept: a line a second says nothing.
+            if when != When::During || (!held && !self.already_broken(&probe.name)) {
+                let severity = if held { Severity::Info } else { Severity::Warning };
+                self.say(severity, EventKind::Probe, format!("probe {}: {observed}", probe.name)).await;
+                self.report.probes.push(ProbeResult { name: probe.name, when, at: now(), held, observed });
+            }
+        }
+    }
+
+    fn already_broken(&self, name: &str) -> bool {
+        self.report.probes.iter().any(|probe| probe.name == name && probe.when == When::During)
+    }
+
+    /// Waits, with open eyes.
+    async fn pause(&mut self, longest: Span, until: &Until) -> Woken {
+        let end = now() + longest;
+        loop {
+            self.look().await;
+            if self.halted.is_some() && !matches!(until, Until::LoadFinished) {
+                return Woken::Stopped;
+            }
+            let met = match until {
+                Until::Time => false,
+                Until::Condition(condition) => is_met(*condition, &self.moment()),
+                Until::LoadStarted => self.load_state.is_some() && !self.load_failed(),
+                Until::LoadFinished => self.history.is_some(),
+            };
+            if met {
+                return Woken::Met;
+            }
+            if now() >= end || (self.load_failed() && !matches!(until, Until::Time)) {
+                return Woken::TimedOut;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    fn load_failed(&self) -> bool {
+        matches!(self.load_state, Some(WorkloadState::Failed { .. }))
+    }
+
+    /// Takes in what happened since the last look.
+    async fn look(&mut self) {
+        self.take_news();
+        self.view = self.server.keepers.view(&self.report.cluster).ok();
+        let since_look = now().since(self.looked);
+        if let Some(view) = &self.view {
+            self.seen.view(view);
+        }
+        if self.redundant_at.is_none() && self.effect_at.is_some() {
+            let restored = is_met(Condition::RedundancyRestored, &self.moment());
+            self.redundant_at = restored.then(now);
+        }
+        if since_look < PROBE_EVERY {
+            self.stop_when_told();
+            return;
+        }
+        self.looked = now();
+        self.refresh_operations().await;
+        if self.probing {
+            self.ask_probes(When::During).await;
+        }
+        self.stop_when_told();
+        self.save().await;
+    }
+
+    fn stop_when_told(&mut self) {
+        if self.halted.is_some() {
+            return;
+        }
+        let aborted = self.probing.then(|| abort_reason(&self.report.experiment.abort_when, &self.moment())).flatten();
+        self.halted = self.guard().halted().or(aborted);
+    }
+
+    fn take_news(&mut self) {
+        loop {
+            match self.news.try_recv() {
+                Ok(item) if item.run != self.report.run => {}
+                Ok(item) => match item.news {
+                    WorkloadNews::Sample(sample) => self.seen.sample(sample),
+                    WorkloadNews::State(state) => self.load_state = Some(state),
+                    WorkloadNews::History { path, .. } => self.history = Some(path),
+                },
+                // Old samples are gone from the charts; the history has everything.
+                Err(TryRecvError::Lagged(_)) => {}
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return,
+            }
+        }
+    }
+
+    async fn refresh_operations(&mut self) {
+        let Ok(operations) = self.server.store.operations(Some(&self.report.cluster), LINES_MAX).await else {
+            return;
+        };
+        let began = self.report.began;
+        self.report.operations = operations.into_iter().filter(|operation| operation.began >= began).rev().collect();
+    }
+
+    fn moment(&self) -> Moment<'_> {
+        Moment {
+            now: now(),
+            seen: &self.seen,
+            view: self.view.as_ref(),
+            operations: &self.report.operations,
+            effect_at: self.effect_at,
+        }
+    }
+
+    async fn finish_load(&mut self) {
+        let Some(host) = self.load_host.clone() else { return };
+        if self.load_state.is_none() || self.load_failed() {
+            load::drop_load(&self.server, &self.report).await;
+            return;
+        }
+        self.probing = false;
+        if let Err(failure) = load::stop(&self.server, &host, &self.report.run).await {
+            self.tool_errors.push(format!("the load on {host} could not be told to stop: {failure}"));
+            return;
+        }
+        if self.pause(load::FINISH_WITHIN, &Until::LoadFinished).await != Woken::Met {
+            let state = format!("{:?}", self.load_state);
+            self.tool_errors.push(format!("the load on {host} did not finish within {}: {state}", load::FINISH_WITHIN));
+            return;
+        }
+        let Some(history) = self.history.clone() else { return };
+        match load::check(&history).await {
+            Ok(summary) => self.report.ledger = Some(summary),
+            Err(error) => self.tool_errors.push(error),
+        }
+    }
+
+    async fn conclude(&mut self) {
+        self.refresh_operations().await;
+        self.refresh_attacks().await;
+        let judgement = judge(&Evidence {
+            experiment: &self.report.experiment,
+            attacks: &self.report.attacks,
+            operations: &self.report.operations,
+            effect_at: self.effect_at,
+            redundant_at: self.redundant_at,
+            probes: &self.report.probes,
+            broken_steps: &self.broken_steps,
+            tool_errors: &self.tool_errors,
+            ledger: self.report.ledger.as_ref(),
+            halted: self.halted.as_deref(),
+        });
+        self.report.verdict = Some(judgement.verdict);
+        self.report.reasons = judgement.reasons;
+        self.report.expectations = judgement.expectations;
+        self.report.state = if self.halted.is_some() { RunState::Halted } else { RunState::Finished };
+        self.report.environment = environment::describe(self.view.as_ref());
+        self.note_rung(judgement.verdict).await;
+        let severity = if judgement.verdict == Verdict::Passed { Severity::Info } else { Severity::Warning };
+        let why = self.report.reasons.first().map_or_else(String::new, |reason| format!(": {reason}"));
+        let text = format!("run of {} {}{why}", self.report.experiment.name, judgement.verdict);
+        self.say(severity, EventKind::Run, text).await;
+        self.report.ended = Some(now());
+        self.save().await;
+        self.tell();
+    }
+
+    async fn note_rung(&self, verdict: Verdict) {
+        let Some(rung) = self.report.experiment.rung else { return };
+        let (store, cluster) = (&self.server.store, &self.report.cluster);
+        let noted = match verdict {
+            Verdict::Passed => store.pass_rung(cluster, rung, &self.report.run, now()).await,
+            Verdict::Failed => store.fail_rung(cluster, rung).await,
+            Verdict::Inconclusive | Verdict::Error => Ok(()),
+        };
+        if let Err(error) = noted {
+            tracing::error!(%cluster, rung, %error, "the ladder's state could not be stored");
+        }
+    }
+
+    async fn save(&mut self) {
+        let filter = TimelineFilter { cluster: Some(self.report.cluster.clone()), ..TimelineFilter::default() };
+        if let Ok(mut events) = self.server.store.newest_events(&filter, LINES_MAX).await {
+            events.retain(|event| {
+                event.at >= self.report.began && event.scope.run.as_ref().is_none_or(|run| *run == self.report.run)
+            });
+            events.sort_by_key(|event| (event.at, event.sequence));
+            self.report.timeline = events;
+        }
+        self.report.samples.clone_from(&self.seen.samples);
+        self.report.lags.clone_from(&self.seen.lags);
+        if let Err(error) = self.server.store.save_run(&self.report).await {
+            tracing::error!(run = %self.report.run, %error, "the report so far could not be stored");
+        }
+    }
+
+    async fn say(&self, severity: Severity, kind: EventKind, text: String) {
+        let (cluster, run) = (Some(self.report.cluster.clone()), Some(self.report.run.clone()));
+        self.server.timeline.append(severity, kind, text, Scope { cluster, run, ..Scope::default() }).await;
+    }
+
+    /// Tells the live pages how the run stands.
+    fn tell(&self) {
+        self.server.live.send(Live::Run { entry: run_entry(RunSummary::of(&self.report)) });
+    }
+}
