@@ -37,6 +37,9 @@ pub enum WorkloadError {
         /// Which file.
         path: PathBuf,
     },
+    /// The process cannot be told to stop.
+    #[error("no handler for SIGTERM can be set")]
+    Signal(#[source] io::Error),
     /// It was told to stop at once.
     #[error("stopped by SIGTERM before the final reads; the history is cut short")]
     Terminated,

@@ -14,10 +14,20 @@
 //! variables (`gtid_current_pos`, `gtid_binlog_pos`, `gtid_binlog_state`, `server_id`, `read_only`) and
 //! `MASTER_GTID_WAIT`, which need no privilege.
 
+mod connection;
 mod error;
 mod files;
+mod finals;
 mod handle;
+mod load;
+mod node;
+mod outcome;
+mod output;
+mod reader;
+mod recorder;
 mod run;
+mod schedule;
+mod writer;
 
 pub use error::WorkloadError;
 pub use handle::{Handle, HandleError, Progress};

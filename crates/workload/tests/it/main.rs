@@ -1,0 +1,4 @@
+//! The workload against real MariaDB servers of its own.
+
+mod live;
+mod server;
