@@ -13,10 +13,24 @@
 //!
 //! **Where to begin**: [`up`], then `layout` (what a sandbox consists of) and `teardown` (how it goes away).
 
+mod claim;
+mod databases;
+mod enlist;
 mod error;
+mod hold_back;
 mod layout;
+mod lock;
 mod name;
+mod network;
+mod observe;
+mod plan_file;
+mod preflight;
+mod readiness;
+mod running;
 mod status;
+mod supervise;
+mod teardown;
+mod up;
 
 pub use error::SandboxError;
 pub use layout::Profile;
@@ -61,8 +75,7 @@ pub struct Removed {
 /// # Errors
 /// [`SandboxError`]; whatever was made by then has been taken away again.
 pub async fn up(options: UpOptions) -> Result<SandboxStatus, SandboxError> {
-    let _ = options;
-    Err(SandboxError::Unknown { name: "unfinished".to_owned() })
+    up::run(options).await
 }
 
 /// Takes a sandbox down, whatever state it is in; nothing to do is no error.
@@ -70,8 +83,8 @@ pub async fn up(options: UpOptions) -> Result<SandboxStatus, SandboxError> {
 /// # Errors
 /// [`SandboxError`] when something would not go away; it is named, and `down` can be repeated.
 pub async fn down(home: &Home, name: &SandboxName, progress: &Progress) -> Result<Removed, SandboxError> {
-    let _ = (home, name, progress);
-    Ok(Removed::default())
+    let _lock = lock::Lock::sandbox(name)?;
+    teardown::remove(home, name, progress).await
 }
 
 /// What runs now, from the plan on disk and the kernel; roles are the server's word while it answers.
@@ -79,8 +92,7 @@ pub async fn down(home: &Home, name: &SandboxName, progress: &Progress) -> Resul
 /// # Errors
 /// [`SandboxError::Unknown`] when no sandbox of that name was brought up.
 pub async fn status(home: &Home, name: &SandboxName) -> Result<SandboxStatus, SandboxError> {
-    let _ = home;
-    Err(SandboxError::Unknown { name: name.to_string() })
+    observe::status(&plan_file::require(home, name)?).await
 }
 
 /// Keeps the server and the agents of a sandbox running, until it is killed. Started by [`up`].
@@ -88,6 +100,6 @@ pub async fn status(home: &Home, name: &SandboxName) -> Result<SandboxStatus, Sa
 /// # Errors
 /// [`SandboxError`] when it cannot begin; later failures are logged and retried.
 pub async fn supervise(home: &Home, name: &SandboxName) -> Result<(), SandboxError> {
-    let _ = home;
-    Err(SandboxError::Unknown { name: name.to_string() })
+    let layout = plan_file::require(home, name)?;
+    supervise::keep_all(&layout).await
 }

@@ -1,0 +1,125 @@
+//! The database servers: made and started by `engine::install`, side by side.
+
+use crate::error::SandboxError;
+use crate::layout::{Choices, HostLayout, Layout, Profile};
+use crate::name::Home;
+use firedrill_engine::install::{self, Accounts, Settings};
+use firedrill_engine::{Binaries, Instance, InstanceConfig, Login, PortRange};
+use firedrill_host::cgroup::Cgroup;
+use firedrill_host::netns;
+use firedrill_model::{HostName, NodeCommand, NodeSpec, Span};
+use std::collections::BTreeMap;
+use tokio::task::JoinSet;
+
+/// The system user that Debian's packages make for the server; it may enter nothing but its own directory.
+const OS_USER: &str = "mysql";
+
+const REPLICATION_USER: &str = "firedrill_replication";
+const HEARTBEAT_USER: &str = "firedrill_heartbeat";
+
+/// Ports on which clones are received: one clone at a time per node, and a spare for one that is being given up.
+const CLONE_PORTS: PortRange = PortRange { first: 4444, last: 4447 };
+
+/// A start takes a fraction of a second; six at once on a busy machine take longer.
+const START_WITHIN: Span = Span::secs(60);
+
+/// Makes and starts every database server: read-only, following nobody. What each does next is the keeper's affair.
+///
+/// # Errors
+/// [`SandboxError::Step`] for the first that failed.
+pub(crate) async fn start(layout: &Layout) -> Result<BTreeMap<HostName, InstanceConfig>, SandboxError> {
+    let found = firedrill_engine::preflight().map_err(SandboxError::step("find the MariaDB programs"))?;
+    let templates = Home::at(&layout.choices.home).templates();
+    std::fs::create_dir_all(&templates).map_err(SandboxError::file("make", &templates))?;
+    let template = install::template(&templates, &found, Some(OS_USER), &accounts(layout))
+        .await
+        .map_err(SandboxError::step(format!("make a template data directory in {}", templates.display())))?;
+    let mut starting = JoinSet::new();
+    for (host, node) in layout.hosts.iter().filter_map(|host| Some((host, host.node()?))) {
+        let config = instance(layout, host, node, &found.binaries)?;
+        let (host, template, settings) = (host.clone(), template.clone(), settings(layout.choices.profile));
+        starting.spawn(async move {
+            let failed = || SandboxError::step(format!("start database node {}", config.node));
+            install::place(&template, &config, &settings).await.map_err(failed())?;
+            start_inside(&host, config.clone()).await?;
+            Ok::<_, SandboxError>((host.name, config))
+        });
+    }
+    let mut started = BTreeMap::new();
+    while let Some(ended) = starting.join_next().await {
+        started.extend([ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?]);
+    }
+    Ok(started)
+}
+
+/// Starts a server as the host's agent would: from inside the host's network namespace.
+async fn start_inside(host: &HostLayout, config: InstanceConfig) -> Result<(), SandboxError> {
+    let doing = format!("start database node {} inside {}", config.node, host.netns);
+    let path = netns::path(&host.netns);
+    let inside = move || {
+        netns::enter(&path, move || -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+            let node = config.node.clone();
+            let instance = Instance::new(config);
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(instance.carry_out(NodeCommand::Start { node }, START_WITHIN))?;
+            Ok(())
+        })
+    };
+    let answer =
+        tokio::task::spawn_blocking(inside).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+    answer.map_err(SandboxError::step(&doing))?.map_err(SandboxError::step(&doing))
+}
+
+fn accounts(layout: &Layout) -> Accounts {
+    let Choices { secrets, login: application, .. } = &layout.choices;
+    Accounts {
+        replication: login(REPLICATION_USER, &secrets.replication),
+        heartbeat: login(HEARTBEAT_USER, &secrets.heartbeat),
+        application: login(&application.user, &application.password),
+        database: application.database.clone(),
+    }
+}
+
+fn settings(profile: Profile) -> Settings {
+    let profile = match profile {
+        Profile::Safe => install::Profile::Safe,
+        // What is received is held back by packets (`hold_back`), which loses the newest writes also under light load.
+        Profile::Unsafe => install::Profile::Unsafe { receive_kib_per_second: 0 },
+    };
+    Settings { profile, ..Settings::default() }
+}
+
+fn login(user: &str, password: &str) -> Login {
+    Login { user: user.to_owned(), password: password.to_owned() }
+}
+
+fn instance(
+    layout: &Layout,
+    host: &HostLayout,
+    node: NodeSpec,
+    binaries: &Binaries,
+) -> Result<InstanceConfig, SandboxError> {
+    let group = Cgroup::at(&host.cgroup).map_err(SandboxError::step("find the control groups"))?;
+    let directory = &host.directory;
+    // Made by `place` and owned by the server's user, which may write nowhere else.
+    let run = directory.join("run");
+    let secrets = &layout.choices.secrets;
+    Ok(InstanceConfig {
+        cluster: Layout::cluster_name(),
+        node: node.name,
+        server_id: node.server_id,
+        endpoint: node.endpoint,
+        binaries: binaries.clone(),
+        config_file: directory.join("my.cnf"),
+        data_dir: host.data_dir(),
+        socket: run.join("mariadbd.sock"),
+        pid_file: run.join("mariadbd.pid"),
+        error_log: run.join("error.log"),
+        os_user: Some(OS_USER.to_owned()),
+        replication: login(REPLICATION_USER, &secrets.replication),
+        heartbeat: Some(login(HEARTBEAT_USER, &secrets.heartbeat)),
+        work_dir: directory.join("work"),
+        cgroup: Some(group.dir().to_owned()),
+        clone_ports: CLONE_PORTS,
+    })
+}
