@@ -1,1 +1,32 @@
-//! placeholder
+//! Faults on one host: put in place, measured, held, and always taken out again.
+//!
+//! One module per fault, each with the same five steps: *preflight* (why not), *inject*, *verify* (what was measured),
+//! *undo*, *verify undone*. Around them stand the [`journal`] (a record on disk, synced before a fault goes in), a
+//! task per attack that holds it until its deadline, and the [`rescue`] process, which undoes what a dead agent left.
+//! Network faults are kernel objects that die with the process that holds them and whose rules stop matching when a
+//! hung holder does not renew them.
+//!
+//! **What it never does**: speak to a server, choose targets, decide whether an attack is wise. It does not report an
+//! effect that it has not measured, and it never forgets an attack before it was seen to be out.
+//!
+//! **Where to begin**: [`Faults`] is what an agent holds; [`kinds`] is the table of faults; `kill.rs` is the shortest
+//! fault and `partition.rs` the typical one.
+
+mod attack;
+mod error;
+mod faults;
+pub mod journal;
+mod kill;
+pub mod kinds;
+mod latency;
+mod network;
+mod partition;
+mod pause;
+mod probe;
+pub mod rescue;
+mod target;
+
+pub use attack::Step;
+pub use error::FaultError;
+pub use faults::{ATTACKS_MAX, Context, Faults};
+pub use rescue::rescue;

@@ -1,0 +1,274 @@
+//! The life of one attack, as a task: preflight, journal, inject, verify, hold, undo. Whatever happens to it in
+//! between, a step that may have left something behind is followed by the undo.
+
+use crate::faults::Context;
+use crate::journal::{Journal, Record, Undo};
+use crate::kinds::{self, Asked, Effect, Mechanism};
+use crate::rescue::Lifeline;
+use firedrill_host::clock;
+use firedrill_model::attack::{AttackReport, AttackState};
+use firedrill_model::{AttackId, AttackSpec};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, sleep_until};
+
+/// How long a fault outlives a holder that hangs, where the kernel can count it.
+pub(crate) const LEASE: Duration = Duration::from_secs(5);
+/// A lease is renewed so often that several renewals may come late.
+const RENEW_EVERY: Duration = Duration::from_secs(1);
+/// The first lease covers the verification, during which it is not renewed.
+const FIRST_LEASE: Duration = Duration::from_secs(20);
+/// Longest duration of an attack. A longer one is not a drill but a change.
+const DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
+/// An undo that does not work is tried again so often, and then it is an alarm.
+const UNDO_ATTEMPTS: u32 = 3;
+const UNDO_PAUSE: Duration = Duration::from_millis(200);
+
+/// A point in the life of an attack, told as it is passed; a crash after any of them must leave nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// The record is on disk; nothing has happened yet.
+    Journalled,
+    /// The fault is in place.
+    Injected,
+    /// Its effect was measured, or was not to be seen.
+    Verified,
+    /// It is about to be taken out.
+    Undoing,
+    /// It was seen to be out; the record is still on disk.
+    Undone,
+    /// The record is gone.
+    Forgotten,
+}
+
+/// What all attacks of a host share.
+pub(crate) struct Ground {
+    pub(crate) context: Arc<Context>,
+    pub(crate) journal: Journal,
+    pub(crate) lifeline: Option<Lifeline>,
+    pub(crate) reports: mpsc::Sender<AttackReport>,
+}
+
+/// One attack under way. Its latest report is watched by whoever asked for it; the watch closes when the task ends.
+pub(crate) struct Attack {
+    pub(crate) spec: AttackSpec,
+    pub(crate) ground: Arc<Ground>,
+    /// The reason why it must end early, once there is one.
+    pub(crate) stop: watch::Receiver<Option<String>>,
+    pub(crate) latest: watch::Sender<AttackReport>,
+}
+
+impl Attack {
+    pub(crate) async fn run(mut self) {
+        let Some((mut mechanism, record)) = self.prepare().await else { return };
+        let deadline = Instant::now() + self.spec.duration.duration();
+        let instant = record.undo == Undo::Nothing;
+        let why = self.inject(mechanism.as_mut(), &record, deadline).await;
+        let why = match why {
+            Ok(()) if instant => {
+                // Nothing to hold and nothing to take back: it is over.
+                self.forget(&record).await;
+                return;
+            }
+            Ok(()) => self.hold(mechanism.as_mut(), deadline).await,
+            Err(why) => why,
+        };
+        self.step(Step::Undoing);
+        drop(mechanism);
+        let (state, evidence) = match take_out(&record).await {
+            Ok(seen) => {
+                self.step(Step::Undone);
+                self.forget(&record).await;
+                (why.state, format!("{}; {seen}", why.text))
+            }
+            Err(problem) => (AttackState::UndoFailed, format!("{}; {problem}", why.text)),
+        };
+        self.report(state, evidence);
+    }
+
+    /// Everything before the fault: nothing is in place after a refusal.
+    async fn prepare(&mut self) -> Option<(Box<dyn Mechanism>, Record)> {
+        match self.try_prepare().await {
+            Ok(prepared) => Some(prepared),
+            Err(why) => {
+                self.report(AttackState::Refused, why);
+                None
+            }
+        }
+    }
+
+    async fn try_prepare(&mut self) -> Result<(Box<dyn Mechanism>, Record), String> {
+        let spec = &self.spec;
+        let kind = kinds::of(&spec.fault);
+        let holds = kind.name != "kill";
+        if holds && (spec.duration.duration().is_zero() || spec.duration.duration() > DURATION_MAX) {
+            return Err(format!("a duration of {} is not between 0s and 24h", spec.duration));
+        }
+        if let Some(lifeline) = &self.ground.lifeline
+            && !lifeline.is_up()
+        {
+            return Err("the rescue process is not running; a fault might outlive this agent".to_owned());
+        }
+        let (id, context) = (spec.id.clone(), Arc::clone(&self.ground.context));
+        let asked = Asked { id: id.clone(), fault: spec.fault.clone(), context };
+        let mechanism = tokio::select! {
+            biased;
+            reason = stopped(&mut self.stop) => return Err(format!("it was called off before it began: {reason}")),
+            checked = (kind.preflight)(asked) => checked.map_err(|refusal| refusal.0)?,
+        };
+        let who = (id, self.ground.context.host.clone());
+        let what = (spec.fault.clone(), spec.duration);
+        let record =
+            Record::new(who, what, mechanism.describe(), mechanism.undo()).map_err(|problem| problem.to_string())?;
+        let (journal, written) = (self.ground.journal.clone(), record.clone());
+        on_disk(move || journal.write(&written)).await?;
+        if let Some(lifeline) = &self.ground.lifeline {
+            lifeline.journal_changed();
+        }
+        self.latest.send_modify(|report| report.mechanism.clone_from(&record.mechanism));
+        self.step(Step::Journalled);
+        Ok((mechanism, record))
+    }
+
+    /// Puts the fault in place and measures it. An error is why it must come out again.
+    async fn inject(&mut self, mechanism: &mut dyn Mechanism, record: &Record, until: Instant) -> Result<(), Why> {
+        mechanism.inject(lease(until, FIRST_LEASE)).await.map_err(|problem| Why {
+            state: AttackState::Refused,
+            text: format!("the host refused it: {}", problem.full()),
+        })?;
+        self.step(Step::Injected);
+        let effect = if record.undo == Undo::Nothing {
+            mechanism.verify().await
+        } else {
+            tokio::select! {
+                biased;
+                reason = stopped(&mut self.stop) => return Err(Why::over(&format!("{reason}, before it was measured"))),
+                () = sleep_until(until) => return Err(Why::over("its time was over before it was measured")),
+                effect = mechanism.verify() => effect,
+            }
+        };
+        self.step(Step::Verified);
+        match effect {
+            Effect::Seen(evidence) => self.report(AttackState::Active, evidence),
+            Effect::NotSeen(evidence) => self.report(AttackState::NoEffect, evidence),
+        }
+        Ok(())
+    }
+
+    /// Holds the fault until it must come out, and says why it must.
+    async fn hold(&mut self, mechanism: &mut dyn Mechanism, until: Instant) -> Why {
+        loop {
+            if let Err(why) = mechanism.renew(lease(until, LEASE)) {
+                return Why::over(&format!("it ended before its time: {why}"));
+            }
+            tokio::select! {
+                biased;
+                reason = stopped(&mut self.stop) => return Why::over(&reason),
+                () = sleep_until(until) => return Why::over("its time was over"),
+                () = sleep(RENEW_EVERY) => {}
+            }
+        }
+    }
+
+    async fn forget(&self, record: &Record) {
+        forget(&self.ground.journal, &record.id).await;
+        self.step(Step::Forgotten);
+    }
+
+    fn report(&self, state: AttackState, evidence: String) {
+        self.latest.send_modify(|report| {
+            report.state = state;
+            report.at = clock::wall();
+            report.evidence = evidence;
+        });
+        self.ground.tell(self.latest.borrow().clone());
+    }
+
+    fn step(&self, step: Step) {
+        tracing::debug!(attack = %self.spec.id, ?step, "attack");
+        (self.ground.context.on_step)(&self.spec.id, step);
+    }
+}
+
+/// Why a fault comes out, and what the attack is called then.
+struct Why {
+    state: AttackState,
+    text: String,
+}
+
+impl Why {
+    fn over(text: &str) -> Self {
+        Self { state: AttackState::Undone, text: text.to_owned() }
+    }
+}
+
+impl Ground {
+    /// Tells the agent. An agent that does not listen must not keep a fault in place, so this never waits.
+    pub(crate) fn tell(&self, report: AttackReport) {
+        if let Err(problem) = self.reports.try_send(report) {
+            let report = problem.into_inner();
+            tracing::error!(attack = %report.id, state = ?report.state, evidence = report.evidence,
+                "nobody takes the reports of attacks; this one is only here");
+        }
+    }
+}
+
+/// Undoes an attack by its record alone and sees that it is out. What was seen, or what is still there.
+pub(crate) async fn take_out(record: &Record) -> Result<String, String> {
+    match record.of_this_boot() {
+        Ok(true) => {}
+        Ok(false) => return Ok("the machine was booted since: nothing of it is left".to_owned()),
+        Err(problem) => return Err(problem.to_string()),
+    }
+    let kind = kinds::of(&record.fault);
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let undone = match (kind.undo)(&record.undo).await {
+            Ok(()) => (kind.verify_undone)(&record.undo).await.map_err(|still| still.0),
+            Err(problem) => Err(problem.full()),
+        };
+        match undone {
+            Err(_) if attempts < UNDO_ATTEMPTS => sleep(UNDO_PAUSE).await,
+            Err(problem) => return Err(format!("it could not be taken out in {attempts} attempts: {problem}")),
+            Ok(seen) => return Ok(seen),
+        }
+    }
+}
+
+/// Removes the record of an attack that is out. When that fails the attack is undone once more at the next start, which
+/// does no harm.
+pub(crate) async fn forget(journal: &Journal, id: &AttackId) {
+    let (journal, which) = (journal.clone(), id.clone());
+    if let Err(problem) = on_disk(move || journal.remove(&which)).await {
+        tracing::error!(attack = %id, problem, "the record of an attack that is out stays in the journal");
+    }
+}
+
+/// Work that waits for the disk runs beside the agent's one thread.
+async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, crate::FaultError> + Send + 'static,
+) -> Result<T, String> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(problem)) => {
+            let cause = std::error::Error::source(&problem).map(|cause| format!(": {cause}")).unwrap_or_default();
+            Err(format!("{problem}{cause}"))
+        }
+        Err(problem) => Err(format!("the thread that writes the journal failed: {problem}")),
+    }
+}
+
+/// The reason to stop, once there is one. That nobody is left to give one is a reason, too.
+async fn stopped(stop: &mut watch::Receiver<Option<String>>) -> String {
+    match stop.wait_for(Option::is_some).await {
+        Ok(reason) => reason.clone().unwrap_or_default(),
+        Err(_) => "the agent lets go of its attacks".to_owned(),
+    }
+}
+
+/// A lease never reaches beyond the deadline: a holder that hangs just before it keeps nothing in place.
+fn lease(until: Instant, most: Duration) -> Duration {
+    most.min(until.saturating_duration_since(Instant::now())).max(Duration::from_millis(1))
+}

@@ -1,0 +1,300 @@
+//! The undo journal: one file per attack, on disk before the fault goes in, removed after it was seen to be out.
+//!
+//! What is durable: everything that is needed to undo a fault with no memory of it, in another process, after a crash.
+//! What is not: how far the attack had come. A record therefore means "may be in place", and undoing is idempotent.
+//!
+//! A record is written to a draft, synced, renamed, and the directory synced; so a file with its final name is whole.
+//! A draft that is found was never followed by an injection, and is removed.
+
+use crate::FaultError;
+use firedrill_host::clock;
+use firedrill_host::process::Identity;
+use firedrill_model::{AttackId, Fault, HostName, Span, Timestamp};
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// Version of the record's format. A record of another version is set aside, loudly.
+const VERSION: u32 = 1;
+/// Longest attack id, in bytes: leaves room for suffixes within the 255 bytes of a file name.
+const ID_BYTES_MAX: usize = 100;
+const RECORD_SUFFIX: &str = "attack";
+const DRAFT_SUFFIX: &str = "draft";
+const UNREADABLE_SUFFIX: &str = "unreadable";
+
+/// How a fault is taken out with nothing but this.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "undo")]
+pub enum Undo {
+    /// There is nothing to take back.
+    Nothing,
+    /// Continue a stopped process, if it still is the same one.
+    Continue {
+        /// Which process.
+        process: Identity,
+    },
+    /// The kernel removes the packet table when its holder lets go or dies; see that it has.
+    Table {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// One attack on disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Format of this record.
+    version: u32,
+    /// Which attack.
+    pub id: AttackId,
+    /// On which host.
+    pub host: HostName,
+    /// What.
+    pub fault: Fault,
+    /// By which mechanism.
+    pub mechanism: String,
+    /// How to take it out.
+    pub undo: Undo,
+    /// The boot during which it was injected: after another boot nothing of it can be left.
+    pub boot_id: String,
+    /// The process that holds it.
+    pub holder: Identity,
+    /// When it was written.
+    pub written_at: Timestamp,
+    /// When it must be out, by the wall clock, for people.
+    pub deadline: Timestamp,
+    /// When it must be out, counted from boot: what is acted on.
+    pub deadline_since_boot: Span,
+}
+
+impl Record {
+    /// A record of an attack that this process is about to put in place.
+    pub fn new(
+        (id, host): (AttackId, HostName),
+        (fault, duration): (Fault, Span),
+        mechanism: String,
+        undo: Undo,
+    ) -> Result<Self, FaultError> {
+        let now = clock::wall();
+        Ok(Self {
+            version: VERSION,
+            id,
+            host,
+            fault,
+            mechanism,
+            undo,
+            boot_id: clock::boot_id()?,
+            holder: Identity::current()?,
+            written_at: now,
+            deadline: now + duration,
+            deadline_since_boot: Span(clock::since_boot().saturating_add(duration.duration())),
+        })
+    }
+
+    /// Whether it was written during the present boot.
+    pub fn of_this_boot(&self) -> Result<bool, FaultError> {
+        Ok(clock::boot_id()? == self.boot_id)
+    }
+}
+
+/// A directory of records.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    dir: PathBuf,
+}
+
+/// Says that no other process uses the journal, for as long as it lives.
+#[derive(Debug)]
+pub struct Hold {
+    _lock: Flock<File>,
+}
+
+impl Journal {
+    /// Opens a journal; its directory is made when missing.
+    pub fn open(dir: &Path) -> Result<Self, FaultError> {
+        fs::create_dir_all(dir).map_err(|problem| failed("create", dir, problem))?;
+        Ok(Self { dir: dir.to_owned() })
+    }
+
+    /// Takes the journal for this process. The kernel gives it back when the process ends.
+    pub fn hold(&self, lock: &'static str) -> Result<Hold, FaultError> {
+        let path = self.dir.join(lock);
+        let file = File::create(&path).map_err(|problem| failed("create", &path, problem))?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Hold { _lock: lock }),
+            Err((_, nix::Error::EWOULDBLOCK)) => Err(FaultError::JournalHeld(self.dir.clone())),
+            Err((_, problem)) => Err(failed("lock", &path, problem.into())),
+        }
+    }
+
+    /// Puts a record on disk; when this returns, it survives a crash of the machine.
+    pub fn write(&self, record: &Record) -> Result<(), FaultError> {
+        let path = self.path_of(&record.id)?;
+        let draft = path.with_extension(DRAFT_SUFFIX);
+        let text = serde_json::to_vec_pretty(record).map_err(|problem| failed("write", &path, problem.into()))?;
+        File::create(&draft)
+            .and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()))
+            .and_then(|()| fs::rename(&draft, &path))
+            .and_then(|()| self.sync())
+            .map_err(|problem| failed("write", &path, problem))
+    }
+
+    /// Removes a record. One that is gone is no error. Only after the fault was seen to be out.
+    pub fn remove(&self, id: &AttackId) -> Result<(), FaultError> {
+        let path = self.path_of(id)?;
+        match fs::remove_file(&path) {
+            Err(problem) if problem.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other.and_then(|()| self.sync()).map_err(|problem| failed("remove", &path, problem)),
+        }
+    }
+
+    /// Reads one record; `None` when there is none.
+    pub fn read(&self, id: &AttackId) -> Result<Option<Record>, FaultError> {
+        let path = self.path_of(id)?;
+        match fs::read(&path) {
+            Err(problem) if problem.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(problem) => Err(failed("read", &path, problem)),
+            Ok(bytes) => parse(&bytes).map(Some).map_err(|problem| failed("read", &path, problem)),
+        }
+    }
+
+    /// All records, oldest first. Drafts are left alone: another process may be writing them.
+    pub fn records(&self) -> Result<Vec<Record>, FaultError> {
+        let mut all = Vec::new();
+        for path in self.files(RECORD_SUFFIX)? {
+            match fs::read(&path) {
+                // Removed by its holder meanwhile.
+                Err(problem) if problem.kind() == io::ErrorKind::NotFound => {}
+                Err(problem) => return Err(failed("read", &path, problem)),
+                Ok(bytes) => match parse(&bytes) {
+                    Ok(record) => all.push(record),
+                    Err(problem) => self.set_aside(&path, &problem)?,
+                },
+            }
+        }
+        all.sort_by_key(|record| record.written_at);
+        Ok(all)
+    }
+
+    /// Removes drafts that a dead process left. Only for who holds the journal.
+    pub fn remove_drafts(&self) -> Result<(), FaultError> {
+        for path in self.files(DRAFT_SUFFIX)? {
+            fs::remove_file(&path).map_err(|problem| failed("remove", &path, problem))?;
+        }
+        Ok(())
+    }
+
+    /// A record that cannot be read cannot be acted on, and must not stop the others from being undone. It is kept
+    /// for a person, under another name.
+    fn set_aside(&self, path: &Path, problem: &io::Error) -> Result<(), FaultError> {
+        let aside = path.with_extension(UNREADABLE_SUFFIX);
+        tracing::error!(path = %path.display(), kept = %aside.display(), %problem,
+            "an undo record cannot be read: a fault may still be in place; look at the file and at the host");
+        fs::rename(path, &aside).map_err(|problem| failed("set aside", path, problem))
+    }
+
+    fn files(&self, suffix: &str) -> Result<Vec<PathBuf>, FaultError> {
+        let entries = fs::read_dir(&self.dir).map_err(|problem| failed("list", &self.dir, problem))?;
+        let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        files.retain(|path| path.extension().is_some_and(|extension| extension == suffix));
+        files.sort();
+        Ok(files)
+    }
+
+    fn path_of(&self, id: &AttackId) -> Result<PathBuf, FaultError> {
+        check_id(id)?;
+        Ok(self.dir.join(format!("{id}.{RECORD_SUFFIX}")))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        File::open(&self.dir)?.sync_all()
+    }
+}
+
+/// Refuses an id that could leave the directory or clash with a suffix.
+pub(crate) fn check_id(id: &AttackId) -> Result<(), FaultError> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let text = &id.0;
+    let fits = !text.is_empty() && text.len() <= ID_BYTES_MAX && !text.starts_with('.') && text.chars().all(allowed);
+    if fits { Ok(()) } else { Err(FaultError::BadId(id.clone())) }
+}
+
+fn parse(bytes: &[u8]) -> io::Result<Record> {
+    let record: Record = serde_json::from_slice(bytes)?;
+    if record.version == VERSION {
+        return Ok(record);
+    }
+    let text = format!("format {} is not {VERSION}, the one this program knows", record.version);
+    Err(io::Error::new(io::ErrorKind::InvalidData, text))
+}
+
+fn failed(action: &'static str, path: &Path, source: io::Error) -> FaultError {
+    FaultError::Journal { action, path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use firedrill_model::attack::ProcessSelector;
+
+    fn record(id: &str) -> Record {
+        let fault = Fault::Pause { process: ProcessSelector::Pid { pid: 7 } };
+        let who = (AttackId(id.to_owned()), "east-1".parse().expect("name"));
+        let process = Identity { pid: 7, start_time: 8 };
+        Record::new(who, (fault, Span::secs(30)), "SIGSTOP".to_owned(), Undo::Continue { process }).expect("record")
+    }
+
+    #[test]
+    fn records_survive_and_go() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let journal = Journal::open(dir.path()).expect("opens");
+        let (one, two) = (record("run-1.a"), record("run-1.b"));
+        journal.write(&one).expect("writes");
+        journal.write(&two).expect("writes");
+        assert_eq!(journal.records().expect("reads"), [one.clone(), two.clone()]);
+        assert_eq!(journal.read(&one.id).expect("reads"), Some(one.clone()));
+        journal.remove(&one.id).expect("removes");
+        journal.remove(&one.id).expect("twice is no error");
+        assert_eq!(journal.records().expect("reads"), [two]);
+        assert_eq!(journal.read(&one.id).expect("reads"), None);
+    }
+
+    #[test]
+    fn what_is_half_written_does_not_hide_the_rest() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let journal = Journal::open(dir.path()).expect("opens");
+        let whole = record("whole");
+        journal.write(&whole).expect("writes");
+        let text = fs::read(dir.path().join("whole.attack")).expect("reads");
+        for cut in 0..text.len() {
+            fs::write(dir.path().join("cut.attack"), &text[..cut]).expect("writes");
+            assert_eq!(journal.records().expect("reads"), [whole.clone()], "cut at {cut}");
+            assert!(dir.path().join("cut.unreadable").exists(), "kept for a person");
+        }
+        fs::write(dir.path().join("other.attack"), String::from_utf8_lossy(&text).replace(": 1,", ": 2,")).expect("w");
+        assert_eq!(journal.records().expect("reads").len(), 1, "a format of the future is not guessed at");
+        fs::write(dir.path().join("dead.draft"), "{").expect("writes");
+        journal.remove_drafts().expect("removes");
+        assert!(!dir.path().join("dead.draft").exists());
+    }
+
+    #[test]
+    fn an_id_cannot_leave_the_directory() {
+        for bad in ["", ".", "..", ".x", "a/b", "../x", "a b", "a\0b", &"x".repeat(101)] {
+            assert!(check_id(&AttackId(bad.to_owned())).is_err(), "{bad:?} must be refused");
+        }
+        assert!(check_id(&AttackId("0197-ab_c.east-1".to_owned())).is_ok());
+    }
+
+    #[test]
+    fn one_process_holds_a_journal() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let journal = Journal::open(dir.path()).expect("opens");
+        let held = journal.hold("holder.lock").expect("free");
+        assert!(matches!(journal.hold("holder.lock"), Err(FaultError::JournalHeld(_))));
+        drop(held);
+        journal.hold("holder.lock").expect("free again");
+    }
+}
