@@ -2,13 +2,14 @@
 
 use crate::event::{Action, CallId};
 use crate::evidence::Evidence;
+use crate::saga::Saga;
 use crate::state::Journal;
 use firedrill_model::command::FailureKind;
 use firedrill_model::command::Route;
 use firedrill_model::timeline::{EventKind, Scope};
 use firedrill_model::{
-    CommandFailure, Durability, HostName, NodeCommand, NodeName, OperationId, Policy, Severity, Span, TimelineEvent,
-    Timestamp,
+    CommandFailure, Durability, HostName, NodeCommand, NodeName, Operation, OperationId, Policy, Severity, Span,
+    TimelineEvent, Timestamp,
 };
 use std::collections::BTreeMap;
 
@@ -54,12 +55,14 @@ pub(crate) struct Core {
     pub(crate) actions: Vec<Action>,
     /// What the last turn said about each node, so that only changes are noted.
     pub(crate) said: BTreeMap<NodeName, firedrill_model::Health>,
-    /// Since when the primary is judged lost, with why not to act yet.
-    pub(crate) loss_since: Option<Timestamp>,
     /// Upkeep that failed is tried again no sooner than this.
     pub(crate) upkeep_after: BTreeMap<NodeName, Timestamp>,
     /// Standing complaints that were already noted.
     pub(crate) complaints: BTreeMap<String, Timestamp>,
+    /// Each operation as it was last handed out.
+    pub(crate) shown: BTreeMap<OperationId, Operation>,
+    /// How often in a row the upkeep of a node has failed.
+    pub(crate) upkeep_failures: BTreeMap<NodeName, u32>,
     route_told: Option<Timestamp>,
 }
 
@@ -72,9 +75,10 @@ impl Core {
             calls: BTreeMap::new(),
             actions: Vec::new(),
             said: BTreeMap::new(),
-            loss_since: None,
             upkeep_after: BTreeMap::new(),
             complaints: BTreeMap::new(),
+            shown: BTreeMap::new(),
+            upkeep_failures: BTreeMap::new(),
             route_told: None,
         }
     }
@@ -186,6 +190,33 @@ impl Core {
     /// The gateway's agent has come back: it is told at once.
     pub(crate) fn forget_route(&mut self) {
         self.route_told = None;
+    }
+
+    /// A primary is being replaced or moved, or is about to be: everything else on the cluster stands still.
+    pub(crate) fn frozen(&self) -> bool {
+        self.journal.sagas.iter().any(Saga::freezes)
+    }
+
+    /// A promotion has begun to take the old primary's place.
+    pub(crate) fn promoting(&self) -> bool {
+        self.journal.sagas.iter().any(Saga::vacates_primary)
+    }
+
+    /// Another operation has frozen the cluster.
+    pub(crate) fn frozen_but_for(&self, saga: &Saga) -> bool {
+        !saga.freezes() && self.frozen()
+    }
+
+    /// An operation works on the node.
+    pub(crate) fn involved(&self, node: &NodeName) -> bool {
+        self.journal.sagas.iter().any(|saga| saga.involves(node))
+    }
+
+    /// An operation has ended: hands it out a last time and keeps it for a while.
+    pub(crate) fn close(&mut self, saga: Saga) {
+        self.shown.remove(&saga.operation.id);
+        self.actions.push(Action::Operation(saga.operation.clone()));
+        self.journal.edit().keep_ended(saga.operation);
     }
 
     /// Says something once, until it is said that it is over.

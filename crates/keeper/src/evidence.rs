@@ -1,6 +1,6 @@
 //! What was heard lately of nodes and hosts. Not stored: after a restart it is heard anew within a second.
 
-use firedrill_model::observation::{NodeObservation, ProcessState, Receiver, Replication, ServerStatus};
+use firedrill_model::observation::{NodeObservation, Receiver, Replication, ServerStatus};
 use firedrill_model::{HostName, NodeName, Span, Timestamp};
 use std::collections::BTreeMap;
 
@@ -108,12 +108,5 @@ impl NodeEvidence {
 
     pub(crate) fn replication(&self) -> Option<&Replication> {
         self.status().and_then(|status| status.replication.as_ref())
-    }
-
-    pub(crate) fn pid(&self) -> Option<u32> {
-        match self.observation.process {
-            ProcessState::Running { pid, .. } => Some(pid),
-            ProcessState::Exited { .. } | ProcessState::Absent => None,
-        }
     }
 }

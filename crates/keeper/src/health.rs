@@ -6,6 +6,7 @@
 
 use crate::core::Core;
 use crate::evidence::NodeEvidence;
+use crate::state::Standing;
 use firedrill_model::observation::{ProcessState, Receiver};
 use firedrill_model::{Health, NodeName, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -176,11 +177,9 @@ fn answering(core: &Core, node: &NodeName, evidence: &NodeEvidence) -> (Health, 
     };
     if let Some(record) = core.journal.nodes.get(node) {
         match &record.standing {
-            crate::state::Standing::Lost { why } => return (Health::Diverged, why.clone()),
-            crate::state::Standing::Replaced => {
-                return (Health::Joining, "it was replaced as primary and is being taken back".to_owned());
-            }
-            crate::state::Standing::InService => {}
+            Standing::Lost { why, .. } => return (Health::Diverged, why.clone()),
+            Standing::Doubtful { why } => return (Health::Joining, why.clone()),
+            Standing::InService => {}
         }
     }
     if *node == core.journal.primary {

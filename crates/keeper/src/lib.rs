@@ -12,6 +12,7 @@
 //! (`Fence` overtakes); a command whose bound has passed is over before the next one begins.
 
 mod ackers;
+mod candidate;
 mod clone;
 mod core;
 mod event;

@@ -66,10 +66,6 @@ pub(crate) enum Asked {
 }
 
 impl Asked {
-    pub(crate) fn done(&self) -> bool {
-        matches!(self, Self::Done(_))
-    }
-
     pub(crate) fn ended(&self) -> bool {
         !matches!(self, Self::Waiting)
     }
@@ -343,8 +339,17 @@ fn log(step: &mut Step, line: String) {
 }
 
 impl Saga {
-    /// While it runs no node takes writes.
+    /// The old primary is being put out of power, and no other node is open yet.
     pub(crate) fn vacates_primary(&self) -> bool {
-        false
+        match &self.plan {
+            Plan::Promotion(plan) => plan.vacates_primary(),
+            Plan::Switchover(plan) => plan.vacates_primary(),
+            Plan::Pseudo(_) | Plan::Clone(_) | Plan::Rejoin(_) => false,
+        }
+    }
+
+    /// While it lasts, nothing else may change the cluster.
+    pub(crate) fn freezes(&self) -> bool {
+        matches!(self.plan, Plan::Promotion(_) | Plan::Switchover(_))
     }
 }

@@ -2,9 +2,7 @@
 
 use crate::ackers::AckerJournal;
 use crate::saga::Saga;
-use firedrill_model::{
-    ClusterSpec, Generation, NodeName, NodeSpec, Operation, OperationId, RegionName, Role, Timestamp,
-};
+use firedrill_model::{ClusterSpec, Generation, NodeName, NodeSpec, Operation, RegionName, Role, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Deref;
@@ -68,12 +66,18 @@ pub(crate) struct NodeRecord {
 pub(crate) enum Standing {
     /// In its role, or on the way to it by ordinary replication.
     InService,
-    /// Was the primary and was replaced: fenced on contact, then taken back by a rejoin.
-    Replaced,
+    /// It was the primary, or takes writes without being it, or was refused by its source: fenced on contact, compared
+    /// with the others, then taken back or given up.
+    Doubtful {
+        /// Why, for people.
+        why: String,
+    },
     /// Its data is of no use: it is made anew from a donor.
     Lost {
         /// Why, for people.
         why: String,
+        /// A person has stopped this; only a person's request begins it again.
+        by_hand: bool,
     },
 }
 
@@ -192,10 +196,6 @@ impl KeeperState {
         }
     }
 
-    pub(crate) fn saga(&self, id: &OperationId) -> Option<&Saga> {
-        self.sagas.iter().find(|saga| saga.operation.id == *id)
-    }
-
     pub(crate) fn keep_ended(&mut self, operation: Operation) {
         self.ended.push_back(operation);
         while self.ended.len() > ENDED_KEPT {
@@ -244,5 +244,18 @@ impl Deref for Journal {
     type Target = KeeperState;
     fn deref(&self) -> &KeeperState {
         &self.state
+    }
+}
+
+impl Journal {
+    /// Takes an operation out to work on it; it is put back with [`Journal::put_saga`] at the same place.
+    pub(crate) fn take_saga(&mut self, index: usize) -> Option<Saga> {
+        (index < self.state.sagas.len()).then(|| self.state.sagas.remove(index))
+    }
+
+    /// Puts an operation back; only a changed one makes the turn one that is stored.
+    pub(crate) fn put_saga(&mut self, index: usize, saga: Saga, changed: bool) {
+        self.state.sagas.insert(index.min(self.state.sagas.len()), saga);
+        self.changed |= changed;
     }
 }
