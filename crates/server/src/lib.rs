@@ -1,1 +1,40 @@
-//! placeholder
+//! The server: it keeps the fleet's state, runs the keepers and the experiments, and shows what happens.
+//!
+//! **What it never does**: speak SQL to a database, touch a host, decide about a failover. Hosts are reached through
+//! their agents only; decisions are the keeper's, which is pure; what must survive is in the store before it is done.
+//!
+//! **Where to begin**: [`run`], then [`Server`] (what all parts share), [`keepers`] (decisions become instructions),
+//! [`fleet`] (the way to the agents), [`attacks`] and [`experiment`].
+
+pub mod attacks;
+mod authority;
+pub mod clock;
+mod config;
+mod error;
+pub mod experiment;
+pub mod fleet;
+pub mod halt;
+mod http;
+mod interrupted;
+pub mod keepers;
+mod link;
+mod live;
+mod lock;
+mod orphans;
+mod pages;
+pub mod problem;
+mod runs;
+mod server;
+mod start;
+mod timeline;
+mod workload_feed;
+
+pub use authority::AuthorityError;
+pub use config::{LEASE, ServerConfig};
+pub use error::StartError;
+pub use live::LiveFeed;
+pub use runs::{RunGuard, RunRegistry};
+pub use server::{Server, run_entry};
+pub use start::{Running, run, start};
+pub use timeline::Timeline;
+pub use workload_feed::{WorkloadFeed, WorkloadItem, WorkloadNews};

@@ -1,0 +1,258 @@
+//! Attacks, whoever asks for them: the experiment runner or a person.
+//!
+//! **Where to begin**: [`start`] and [`end`].
+
+mod resolve;
+#[cfg(test)]
+mod resolve_tests;
+
+use crate::clock::now;
+use crate::fleet::Call;
+use crate::problem::{HALTED, NOT_CONNECTED, agent_failed, chain, not_found, problem, refusal, store_failed};
+use crate::server::Server;
+use firedrill_api::http::Problem;
+use firedrill_api::link::{Answer, Order};
+use firedrill_model::attack::{AttackReport, AttackSpec, AttackState};
+use firedrill_model::command::FailureKind;
+use firedrill_model::experiment::AttackStep;
+use firedrill_model::timeline::{EventKind, Scope};
+use firedrill_model::{AttackId, ClusterName, ClusterSpec, CommandFailure, HostName, RunId, Severity, Span, Timestamp};
+use firedrill_store::AttackRecord;
+use futures_util::future::join_all;
+use resolve::{Aim, Scene};
+
+/// Putting a fault in place and measuring its effect.
+const INJECT_WITHIN: Span = Span::secs(15);
+/// Taking a fault out and seeing it out.
+const UNDO_WITHIN: Span = Span::secs(15);
+
+/// Puts an attack in place on every host that it means at this moment; gives one report per host. A report whose state
+/// is not `Active` has not landed. An attack that cuts its host from the server counts as landed when the host falls
+/// silent; the agent's own report, with its measurement, comes when it is back.
+///
+/// # Errors
+/// Nothing was begun: starts are halted, the selector selects nothing, the fault makes no sense there, or an agent is
+/// not connected.
+pub async fn start(
+    server: &Server,
+    run: Option<RunId>,
+    cluster: &ClusterName,
+    attack: &AttackStep,
+) -> Result<Vec<AttackReport>, Problem> {
+    refuse_when_halted(server)?;
+    let aims = resolve::aims(&scene(server, cluster)?, attack)?;
+    let connected = server.fleet.connected();
+    if let Some(aim) = aims.iter().find(|aim| !connected.contains(&aim.host)) {
+        let message = format!(
+            "attack {}: the agent of host {} is not connected, so the fault could not be taken out either; nothing was begun",
+            attack.label(),
+            aim.host
+        );
+        return Err(problem(NOT_CONNECTED, message));
+    }
+    Ok(join_all(aims.into_iter().map(|aim| inject(server, run.clone(), cluster, aim, attack.duration))).await)
+}
+
+/// The hosts that an attack means at this moment; nothing is begun.
+///
+/// # Errors
+/// The selector selects nothing, or the fault makes no sense there.
+pub fn targets(server: &Server, cluster: &ClusterName, attack: &AttackStep) -> Result<Vec<HostName>, Problem> {
+    let aims = resolve::aims(&scene(server, cluster)?, attack)?;
+    Ok(aims.into_iter().map(|aim| aim.host).collect())
+}
+
+fn scene(server: &Server, cluster: &ClusterName) -> Result<Scene, Problem> {
+    let view = server.keepers.view(cluster)?;
+    let specs: Vec<ClusterSpec> = server.keepers.records().into_iter().map(|record| record.spec).collect();
+    Ok(Scene {
+        cluster: cluster.clone(),
+        targets: resolve::targets(&view, &specs, &server.fleet.records()),
+        server: server.link_address().ip(),
+        lease: server.config.lease.into(),
+    })
+}
+
+/// Takes attacks out before their time; gives one result per attack, in their order.
+///
+/// # Errors
+/// Per attack: it is unknown, or its host could not do it or be reached (its deadline takes it out then).
+pub async fn end(server: &Server, attacks: &[AttackId]) -> Vec<Result<AttackReport, Problem>> {
+    join_all(attacks.iter().map(|attack| undo(server, attack))).await
+}
+
+/// Blast-radius guard: nothing is begun while starts are blocked.
+///
+/// # Errors
+/// Starts are blocked; the reason is in the message.
+pub fn refuse_when_halted(server: &Server) -> Result<(), Problem> {
+    server.halted().map_or(Ok(()), |reason| {
+        Err(refusal(
+            HALTED,
+            format!("starts are blocked by a halt ({reason}); allow them again with `firedrill resume`"),
+        ))
+    })
+}
+
+async fn inject(server: &Server, run: Option<RunId>, cluster: &ClusterName, aim: Aim, duration: Span) -> AttackReport {
+    let id = AttackId(uuid::Uuid::now_v7().to_string());
+    let preparing = AttackReport {
+        id: id.clone(),
+        host: aim.host.clone(),
+        fault: aim.fault.clone(),
+        state: AttackState::Preparing,
+        at: now(),
+        mechanism: String::new(),
+        evidence: "sent to the agent".to_owned(),
+    };
+    // Before the agent is told: whatever happens then, the server knows that there is something to look after.
+    let record = AttackRecord { report: preparing.clone(), cluster: Some(cluster.clone()), run };
+    if let Err(error) = server.store.save_attack(&record).await {
+        return AttackReport { state: AttackState::Refused, evidence: store_failed(&error).message, ..preparing };
+    }
+    let spec = AttackSpec { id, fault: aim.fault.clone(), duration, severs_server: aim.severs_server };
+    let sent_at = now();
+    let answered = server.fleet.call(&aim.host, Call::new(Order::Inject { attack: spec }, INJECT_WITHIN)).await;
+    let report = match answered {
+        Ok(Answer::Attack { report }) => report,
+        Ok(_) => AttackReport { evidence: "the agent gave an answer of another kind".to_owned(), ..preparing },
+        Err(failure) => without_answer(server, preparing, &aim, &failure, sent_at),
+    };
+    keep(server, AttackRecord { report: report.clone(), ..record }).await;
+    report
+}
+
+/// What can be said of an attack when its agent has not answered.
+fn without_answer(
+    server: &Server,
+    preparing: AttackReport,
+    aim: &Aim,
+    failure: &CommandFailure,
+    sent_at: Timestamp,
+) -> AttackReport {
+    let unheard = matches!(failure.kind, FailureKind::Unreachable | FailureKind::TimedOut);
+    if unheard && aim.severs_server {
+        let at = server.fleet.last_seen(&aim.host).map_or(sent_at, |heard| heard.max(sent_at));
+        return AttackReport {
+            state: AttackState::Active,
+            at,
+            mechanism: "seen from the server: the link to the agent is cut".to_owned(),
+            evidence: format!("host {} was not heard any more after {}", aim.host, at.since(sent_at)),
+            ..preparing
+        };
+    }
+    let (state, evidence) = if unheard {
+        let evidence = format!("{failure}; it is not known whether the fault is in place, its deadline takes it out");
+        (AttackState::Preparing, evidence)
+    } else {
+        (AttackState::Refused, failure.to_string())
+    };
+    AttackReport { state, at: now(), evidence, ..preparing }
+}
+
+/// Takes one attack out; see [`end`].
+pub(crate) async fn undo(server: &Server, attack: &AttackId) -> Result<AttackReport, Problem> {
+    let record = server.store.attack(attack).await.map_err(|error| store_failed(&error))?;
+    let record =
+        record.ok_or_else(|| not_found("attack", attack, "`firedrill attack list` shows those that are known"))?;
+    if record.ended() {
+        return Ok(record.report);
+    }
+    let host = record.report.host.clone();
+    let call = Call::new(Order::Undo { attack: attack.clone() }, UNDO_WITHIN);
+    let answer = server.fleet.call(&host, call).await;
+    let answer = answer.map_err(|failure| agent_failed(&host, &format!("taking attack {attack} out"), &failure))?;
+    match answer {
+        Answer::Attack { report } => {
+            keep(server, AttackRecord { report: report.clone(), ..record }).await;
+            Ok(report)
+        }
+        _ => Err(problem(crate::problem::AGENT, format!("the agent of host {host} gave an answer of another kind"))),
+    }
+}
+
+/// An agent says that an attack has changed. Only the agent of the attack's own host is believed.
+pub(crate) async fn reported(server: &Server, host: &HostName, report: AttackReport) {
+    if report.host != *host {
+        tracing::warn!(%host, attack = %report.id, claimed = %report.host, "a host reported another host's attack");
+        return;
+    }
+    match server.store.attack(&report.id).await {
+        Ok(Some(record)) if record.report.host != *host => {
+            tracing::warn!(%host, attack = %report.id, "a host reported an attack that was aimed at another");
+        }
+        Ok(known) => {
+            let (cluster, run) = known.map_or((None, None), |record| (record.cluster, record.run));
+            keep(server, AttackRecord { report, cluster, run }).await;
+        }
+        Err(error) => tracing::error!(attack = %report.id, error = %chain(&error), "a change of an attack is lost"),
+    }
+}
+
+/// Stores a change and puts it on the timeline, once: the same state comes as an answer and as a report.
+pub(crate) async fn keep(server: &Server, record: AttackRecord) {
+    let id = &record.report.id;
+    let _one_at_a_time = server.attack_changes.lock().await;
+    let before = match server.store.attack(id).await {
+        Ok(before) => before,
+        Err(error) => {
+            tracing::error!(attack = %id, error = %chain(&error), "a change of an attack is lost");
+            return;
+        }
+    };
+    if before.is_some_and(|before| is_old_news(&before.report, &record.report)) {
+        return;
+    }
+    if let Err(error) = server.store.save_attack(&record).await {
+        tracing::error!(attack = %id, error = %chain(&error), "a change of an attack is not stored");
+    }
+    if let Some((severity, kind, text)) = line(&record.report) {
+        let scope = Scope {
+            cluster: record.cluster,
+            host: Some(record.report.host.clone()),
+            run: record.run,
+            ..Scope::default()
+        };
+        server.timeline.append_event(event(record.report.at, severity, kind, text, scope)).await;
+    }
+    server.attack_reports.send_replace(Some(record.report));
+}
+
+/// A state that is known, or one that an end has overtaken. A better measurement of the same state is news only when
+/// it has another mechanism: the agent's own, after the server's guess.
+fn is_old_news(before: &AttackReport, after: &AttackReport) -> bool {
+    let over = |state| matches!(state, AttackState::Undone | AttackState::Refused);
+    (before.state == after.state && (before.mechanism == after.mechanism || over(after.state)))
+        || (over(before.state) && !over(after.state))
+}
+
+fn event(
+    at: Timestamp,
+    severity: Severity,
+    kind: EventKind,
+    text: String,
+    scope: Scope,
+) -> firedrill_model::TimelineEvent {
+    firedrill_model::TimelineEvent { sequence: 0, at, severity, kind, text, scope }
+}
+
+/// What the timeline says; nothing while an attack is being prepared without trouble.
+fn line(report: &AttackReport) -> Option<(Severity, EventKind, String)> {
+    let AttackReport { host, fault, state, mechanism, evidence, .. } = report;
+    let how = if mechanism.is_empty() { evidence.clone() } else { format!("{evidence} ({mechanism})") };
+    Some(match state {
+        AttackState::Preparing if mechanism.is_empty() && evidence == "sent to the agent" => return None,
+        AttackState::Preparing => (Severity::Warning, EventKind::AttackStarted, format!("{fault} on {host}: {how}")),
+        AttackState::Active => (Severity::Info, EventKind::AttackStarted, format!("{fault} on {host}: {how}")),
+        AttackState::NoEffect => {
+            (Severity::Warning, EventKind::AttackStarted, format!("{fault} on {host} has no measurable effect: {how}"))
+        }
+        AttackState::Refused => {
+            (Severity::Warning, EventKind::AttackEnded, format!("{fault} on {host} was refused: {how}"))
+        }
+        AttackState::Undone => (Severity::Info, EventKind::AttackEnded, format!("{fault} on {host} is out: {how}")),
+        AttackState::UndoFailed => {
+            (Severity::Critical, EventKind::AttackEnded, format!("{fault} on {host} could NOT be taken out: {how}"))
+        }
+    })
+}

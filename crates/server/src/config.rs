@@ -1,0 +1,31 @@
+//! How a server is set up.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Without a sign of the server for this long agents take their faults out.
+pub const LEASE: Duration = Duration::from_secs(10);
+
+/// The settings of one server.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// Everything durable lives here; made when missing, for the owner only.
+    pub data_dir: PathBuf,
+    /// Where people and scripts connect; must be a loopback address, because nobody has to log in.
+    pub http: SocketAddr,
+    /// Where agents connect (mutual TLS).
+    pub link: SocketAddr,
+    /// What agents are told to connect to, when it is not `link` itself (an unspecified address, a translated one).
+    pub link_advertised: Option<SocketAddr>,
+    /// Without a sign of the server for this long agents take their faults out.
+    pub lease: Duration,
+}
+
+impl ServerConfig {
+    /// With the usual lease.
+    #[must_use]
+    pub fn new(data_dir: PathBuf, http: SocketAddr, link: SocketAddr) -> Self {
+        Self { data_dir, http, link, link_advertised: None, lease: LEASE }
+    }
+}

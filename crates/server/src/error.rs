@@ -1,0 +1,103 @@
+//! Why a server does not start.
+
+use crate::authority::AuthorityError;
+use firedrill_store::StoreError;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Why a server does not start, or stopped. Codes have pages in `docs/errors/`.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Somebody listens there already.
+    #[error(
+        "S020: the address {address} ({setting}) is in use by another process; stop that one (`ss -ltnp` names it), or choose another address with {setting}"
+    )]
+    PortInUse {
+        /// Which address.
+        address: SocketAddr,
+        /// The setting that it comes from.
+        setting: &'static str,
+    },
+    /// The address cannot be listened on for another reason.
+    #[error(
+        "S020: cannot listen on {address} ({setting}); the address must belong to this host (`ip address` lists them)"
+    )]
+    Listen {
+        /// Which address.
+        address: SocketAddr,
+        /// The setting that it comes from.
+        setting: &'static str,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// The HTTP API has no login.
+    #[error(
+        "S021: {address} (--http) is not a loopback address; the API has no login, so it listens on 127.0.0.1 or ::1 only (reach it from elsewhere through an SSH tunnel)"
+    )]
+    NotLoopback {
+        /// What was asked for.
+        address: SocketAddr,
+    },
+    /// The data directory cannot be made or written.
+    #[error("S022: the data directory {path} (--data-dir) cannot be written; it must belong to the user of the server")]
+    DataDir {
+        /// Which directory.
+        path: PathBuf,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// There is no room.
+    #[error(
+        "S023: the disk that holds the data directory {path} (--data-dir) is full; free some space, then start again"
+    )]
+    DiskFull {
+        /// Which directory.
+        path: PathBuf,
+    },
+    /// Another server uses the data directory.
+    #[error(
+        "S024: the data directory {path} is in use by another firedrill server (pid {pid}); stop that one, or choose another directory with --data-dir"
+    )]
+    Locked {
+        /// Which directory.
+        path: PathBuf,
+        /// The other's process id, as it wrote it down.
+        pid: String,
+    },
+    /// The authority's key or certificate cannot be read or made.
+    #[error("S025: the certificate authority in {path} cannot be used")]
+    Authority {
+        /// Its directory.
+        path: PathBuf,
+        /// Why.
+        source: AuthorityError,
+    },
+    /// The store cannot be opened.
+    #[error("S003: the store cannot be used")]
+    Store(#[from] StoreError),
+    /// A stored cluster breaks the rules.
+    #[error("S026: {0}; the stored registration was damaged or made by another version of firedrill")]
+    Cluster(firedrill_model::cluster::ClusterError),
+    /// A keeper's stored state does not fit this version.
+    #[error(
+        "S026: the stored state of cluster {cluster} cannot be read; it was written by another version of firedrill; start that version"
+    )]
+    KeeperState {
+        /// Which cluster.
+        cluster: String,
+        /// Where it does not fit.
+        source: serde_json::Error,
+    },
+}
+
+impl StartError {
+    /// Tells a full disk from a directory that cannot be written.
+    pub(crate) fn data_dir(path: &std::path::Path, source: std::io::Error) -> Self {
+        let path = path.to_owned();
+        if source.kind() == std::io::ErrorKind::StorageFull {
+            Self::DiskFull { path }
+        } else {
+            Self::DataDir { path, source }
+        }
+    }
+}

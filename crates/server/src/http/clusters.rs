@@ -1,0 +1,81 @@
+//! Clusters.
+
+use super::body::Body;
+use super::name;
+use crate::fleet::Call;
+use crate::problem::{Failure, MALFORMED, problem};
+use crate::server::Server;
+use axum::Json;
+use axum::extract::{Path, State};
+use firedrill_api::http::{Accepted, NodeFingerprint, RegisterCluster};
+use firedrill_api::link::{Answer, Order};
+use firedrill_keeper::Request;
+use firedrill_model::{ClusterName, ClusterView, Generation, NodeCommand, NodeReply, NodeView, Span};
+use futures_util::future::join_all;
+use std::sync::Arc;
+
+/// Reading every row of every table; a sandbox takes a second.
+const FINGERPRINT_WITHIN: Span = Span::secs(100);
+
+/// `GET /clusters`.
+pub(super) async fn list(State(server): State<Arc<Server>>) -> Json<Vec<ClusterView>> {
+    Json(server.keepers.views())
+}
+
+/// `GET /clusters/{cluster}`.
+pub(super) async fn show(
+    State(server): State<Arc<Server>>,
+    cluster: Path<String>,
+) -> Result<Json<ClusterView>, Failure> {
+    Ok(Json(server.keepers.view(&name(cluster, "cluster")?)?))
+}
+
+/// `PUT /clusters/{cluster}`.
+pub(super) async fn register(
+    State(server): State<Arc<Server>>,
+    cluster: Path<String>,
+    Body(register): Body<RegisterCluster>,
+) -> Result<Json<ClusterView>, Failure> {
+    let cluster: ClusterName = name(cluster, "cluster")?;
+    if cluster != register.spec.name {
+        let message = format!("the address names cluster {cluster}, the body {}; they must agree", register.spec.name);
+        return Err(Failure(problem(MALFORMED, message)));
+    }
+    Ok(Json(server.keepers.register(register).await?))
+}
+
+/// `POST /clusters/{cluster}/requests`.
+pub(super) async fn request(
+    State(server): State<Arc<Server>>,
+    cluster: Path<String>,
+    Body(request): Body<Request>,
+) -> Result<Json<Accepted>, Failure> {
+    Ok(Json(server.keepers.ask(&name(cluster, "cluster")?, request).await?))
+}
+
+/// `POST /clusters/{cluster}/fingerprint`.
+pub(super) async fn fingerprint(
+    State(server): State<Arc<Server>>,
+    cluster: Path<String>,
+) -> Result<Json<Vec<NodeFingerprint>>, Failure> {
+    let view = server.keepers.view(&name(cluster, "cluster")?)?;
+    let (cluster, generation) = (&view.cluster, view.generation);
+    Ok(Json(join_all(view.nodes.iter().map(|node| fingerprint_of(&server, cluster, generation, node))).await))
+}
+
+async fn fingerprint_of(
+    server: &Server,
+    cluster: &ClusterName,
+    generation: Generation,
+    node: &NodeView,
+) -> NodeFingerprint {
+    let command = NodeCommand::Fingerprint { node: node.name.clone() };
+    let call =
+        Call { cluster: Some(cluster.clone()), generation, within: FINGERPRINT_WITHIN, order: Order::Node { command } };
+    let result = match server.fleet.call(&node.host, call).await {
+        Ok(Answer::Node { result: NodeReply::Fingerprint(fingerprint) }) => Ok(fingerprint),
+        Ok(_) => Err(format!("the agent of host {} gave an answer of another kind", node.host)),
+        Err(failure) => Err(failure.to_string()),
+    };
+    NodeFingerprint { node: node.name.clone(), result }
+}

@@ -1,0 +1,36 @@
+//! Operations.
+
+use super::LIST_ROWS;
+use super::body::Parameters;
+use crate::problem::{Failure, not_found};
+use crate::server::Server;
+use axum::Json;
+use axum::extract::{Path, State};
+use firedrill_model::{ClusterName, Operation, OperationId};
+use serde::Deserialize;
+use std::sync::Arc;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Filter {
+    cluster: Option<ClusterName>,
+}
+
+/// `GET /operations`.
+pub(super) async fn list(
+    State(server): State<Arc<Server>>,
+    Parameters(filter): Parameters<Filter>,
+) -> Result<Json<Vec<Operation>>, Failure> {
+    Ok(Json(server.store.operations(filter.cluster.as_ref(), LIST_ROWS).await?))
+}
+
+/// `GET /operations/{operation}`.
+pub(super) async fn show(
+    State(server): State<Arc<Server>>,
+    Path(operation): Path<String>,
+) -> Result<Json<Operation>, Failure> {
+    let id = OperationId(operation);
+    let found = server.store.operation(&id).await?;
+    let found =
+        found.ok_or_else(|| not_found("operation", &id, "`firedrill operation list` shows those that are known"))?;
+    Ok(Json(found))
+}

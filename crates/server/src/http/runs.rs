@@ -1,0 +1,79 @@
+//! Runs of experiments.
+
+use super::LIST_ROWS;
+use super::body::Body;
+use crate::experiment;
+use crate::problem::{Failure, not_found};
+use crate::server::{Server, run_entry};
+use axum::Json;
+use axum::body::Body as RawBody;
+use axum::extract::{Path, State};
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::response::{Html, IntoResponse, Response};
+use firedrill_api::http::{Done, Reason, RunEntry, RunStarted, StartRun};
+use firedrill_model::RunId;
+use firedrill_model::report::RunReport;
+use std::sync::Arc;
+use tokio::fs::File;
+use tokio_util::io::ReaderStream;
+
+/// `GET /runs`.
+pub(super) async fn list(State(server): State<Arc<Server>>) -> Result<Json<Vec<RunEntry>>, Failure> {
+    Ok(Json(server.store.runs(LIST_ROWS).await?.into_iter().map(run_entry).collect()))
+}
+
+/// `POST /runs`.
+pub(super) async fn start(
+    State(server): State<Arc<Server>>,
+    Body(start): Body<StartRun>,
+) -> Result<Json<RunStarted>, Failure> {
+    Ok(Json(experiment::start(server, start).await?))
+}
+
+/// `GET /runs/{run}`.
+pub(super) async fn show(
+    State(server): State<Arc<Server>>,
+    Path(run): Path<String>,
+) -> Result<Json<RunReport>, Failure> {
+    Ok(Json(find(&server, &RunId(run)).await?))
+}
+
+/// `GET /runs/{run}/report.html`.
+pub(super) async fn report(
+    State(server): State<Arc<Server>>,
+    Path(run): Path<String>,
+) -> Result<Html<String>, Failure> {
+    let report = find(&server, &RunId(run)).await?;
+    Ok(Html(firedrill_console::report::html(&report)))
+}
+
+/// `GET /runs/{run}/history`.
+pub(super) async fn history(State(server): State<Arc<Server>>, Path(run): Path<String>) -> Result<Response, Failure> {
+    let run = RunId(run);
+    let path = server.history_path(&run)?;
+    let missing = |_| not_found("history of run", &run, "a run has one after its load was stopped");
+    let file = File::open(&path).await.map_err(missing)?;
+    let bytes = file.metadata().await.map_err(missing)?.len();
+    let headers = [
+        (CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (CONTENT_LENGTH, bytes.to_string()),
+        (CONTENT_DISPOSITION, format!("attachment; filename=\"{run}.fdh\"")),
+    ];
+    Ok((headers, RawBody::from_stream(ReaderStream::with_capacity(file, 256 << 10))).into_response())
+}
+
+/// `POST /runs/{run}/halt`.
+pub(super) async fn halt(
+    State(server): State<Arc<Server>>,
+    Path(run): Path<String>,
+    Body(body): Body<Reason>,
+) -> Result<Json<Done>, Failure> {
+    experiment::halt(&server, &RunId(run), &body.reason).await?;
+    Ok(Json(Done {}))
+}
+
+/// The report of a run.
+pub(crate) async fn find(server: &Server, run: &RunId) -> Result<RunReport, Failure> {
+    let found = server.store.run(run).await?;
+    Ok(found.ok_or_else(|| not_found("run", run, "`firedrill experiment list --runs` names those that are known"))?)
+}

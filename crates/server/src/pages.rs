@@ -1,0 +1,101 @@
+//! The pages, rendered by `firedrill_console` from what the API gives too.
+
+use crate::http::find_run;
+use crate::problem::{Failure, MALFORMED, not_found, problem};
+use crate::server::{Server, run_entry};
+use crate::{experiment, halt};
+use axum::extract::{Form, Path, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use axum::{Router, http::StatusCode};
+use firedrill_api::http::StartRun;
+use firedrill_console::{assets, pages};
+use firedrill_model::{ClusterName, OperationId, RunId};
+use firedrill_store::TimelineFilter;
+use serde::Deserialize;
+use std::sync::Arc;
+
+/// Rows of each list on a page.
+const PAGE_ROWS: u32 = 50;
+/// What a person who presses the button means.
+const BY_BUTTON: &str = "by a person, on the web page";
+
+/// The pages and what they are made of.
+pub(crate) fn router() -> Router<Arc<Server>> {
+    Router::new()
+        .route("/", get(overview))
+        .route("/clusters/{cluster}", get(cluster))
+        .route("/runs", post(start_run))
+        .route("/runs/{run}", get(run))
+        .route("/operations/{operation}", get(operation))
+        .route("/halt", post(halt_everything))
+        .route("/halt/resume", post(resume))
+        .route("/assets/{name}", get(asset))
+}
+
+async fn overview(State(server): State<Arc<Server>>) -> Result<Html<String>, Failure> {
+    let store = &server.store;
+    Ok(Html(pages::overview(&pages::Overview {
+        status: server.status(),
+        clusters: server.keepers.views(),
+        operations: store.operations(None, PAGE_ROWS).await?,
+        runs: store.runs(PAGE_ROWS).await?.into_iter().map(run_entry).collect(),
+        hosts: server.fleet.views(),
+        library: experiment::library(),
+        timeline: store.newest_events(&TimelineFilter::default(), PAGE_ROWS).await?,
+    })))
+}
+
+async fn cluster(State(server): State<Arc<Server>>, Path(name): Path<String>) -> Result<Html<String>, Failure> {
+    let unknown = |_| not_found("cluster", &name, "the first page names those that are registered");
+    let name: ClusterName = name.parse().map_err(unknown)?;
+    let view = server.keepers.view(&name)?;
+    let operations = server.store.operations(Some(&name), PAGE_ROWS).await?;
+    let filter = TimelineFilter { cluster: Some(name), run: None };
+    let timeline = server.store.newest_events(&filter, PAGE_ROWS).await?;
+    Ok(Html(pages::cluster(server.halted().as_deref(), &view, &operations, &timeline)))
+}
+
+async fn run(State(server): State<Arc<Server>>, Path(run): Path<String>) -> Result<Html<String>, Failure> {
+    let report = find_run(&server, &RunId(run)).await?;
+    Ok(Html(pages::run(server.halted().as_deref(), &report)))
+}
+
+async fn operation(State(server): State<Arc<Server>>, Path(id): Path<String>) -> Result<Html<String>, Failure> {
+    let id = OperationId(id);
+    let found = server.store.operation(&id).await?;
+    let found = found.ok_or_else(|| not_found("operation", &id, "the first page shows the newest"))?;
+    Ok(Html(pages::operation(server.halted().as_deref(), &found)))
+}
+
+#[derive(Debug, Deserialize)]
+struct StartForm {
+    experiment: String,
+    cluster: ClusterName,
+}
+
+async fn start_run(State(server): State<Arc<Server>>, Form(form): Form<StartForm>) -> Result<Redirect, Failure> {
+    let entry = experiment::library().into_iter().find(|entry| entry.name == form.experiment);
+    let entry = entry.ok_or_else(|| problem(MALFORMED, format!("there is no experiment {:?}", form.experiment)))?;
+    let start = StartRun { yaml: entry.yaml, cluster: Some(form.cluster), force: false, login: None };
+    let started = experiment::start(server, start).await?;
+    Ok(Redirect::to(&format!("/runs/{}", started.run)))
+}
+
+async fn halt_everything(State(server): State<Arc<Server>>) -> Result<StatusCode, Failure> {
+    halt::halt(&server, BY_BUTTON).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn resume(State(server): State<Arc<Server>>) -> Result<StatusCode, Failure> {
+    halt::resume(&server, BY_BUTTON).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn asset(Path(name): Path<String>) -> Result<Response, Failure> {
+    let asset = assets::get(&name).ok_or_else(|| not_found("file", &name, "the pages name those that there are"))?;
+    // They change with the version of the server only, and are small.
+    let headers = [(CONTENT_TYPE, asset.media_type), (CACHE_CONTROL, "max-age=60")];
+    Ok((headers, asset.bytes).into_response())
+}

@@ -1,0 +1,119 @@
+//! Error answers: each with a stable code that has a page in `docs/errors/`.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use firedrill_api::http::Problem;
+use firedrill_model::{CommandFailure, HostName};
+use firedrill_store::StoreError;
+use std::fmt::Display;
+
+/// The object that was named does not exist.
+pub const NOT_FOUND: &str = "S001";
+/// The request is malformed.
+pub const MALFORMED: &str = "S002";
+/// The store cannot be read or written.
+pub const STORE: &str = "S003";
+/// Starts are blocked by a halt.
+pub const HALTED: &str = "S004";
+/// A cluster cannot be registered like that.
+pub const CLUSTER: &str = "S005";
+/// A selector selects nothing.
+pub const EMPTY_TARGET: &str = "S006";
+/// The agent of a host has no live link.
+pub const NOT_CONNECTED: &str = "S007";
+/// An attack makes no sense on its target.
+pub const ATTACK: &str = "S008";
+/// An agent could not do what it was asked.
+pub const AGENT: &str = "S009";
+/// An enrolment token is not accepted.
+pub const TOKEN: &str = "S010";
+/// A client certificate is missing or not in force any more.
+pub const CERTIFICATE: &str = "S011";
+/// A request belongs to a session that has ended.
+pub const SESSION: &str = "S012";
+/// An agent speaks another version of the link.
+pub const LINK_VERSION: &str = "S013";
+/// A recorded history is not taken.
+pub const HISTORY: &str = "S014";
+/// A page of another origin called the API.
+pub const ORIGIN: &str = "S015";
+/// A run is under way on that cluster.
+pub const BUSY: &str = "S016";
+
+/// A problem that is nobody's refusal.
+#[must_use]
+pub fn problem(code: &str, message: impl Into<String>) -> Problem {
+    Problem { code: code.to_owned(), message: message.into(), refused: false }
+}
+
+/// A guard says no (exit status 4).
+#[must_use]
+pub fn refusal(code: &str, message: impl Into<String>) -> Problem {
+    Problem { code: code.to_owned(), message: message.into(), refused: true }
+}
+
+/// There is no such thing.
+#[must_use]
+pub fn not_found(what: &str, name: impl Display, next: &str) -> Problem {
+    problem(NOT_FOUND, format!("there is no {what} {name}; {next}"))
+}
+
+/// The store failed. Logged here, because the caller only gets the outline.
+#[must_use]
+pub fn store_failed(error: &StoreError) -> Problem {
+    tracing::error!(error = %chain(error), "the store failed");
+    problem(STORE, error.to_string())
+}
+
+/// An agent could not do something.
+#[must_use]
+pub fn agent_failed(host: &HostName, doing: &str, failure: &CommandFailure) -> Problem {
+    problem(AGENT, format!("{doing} on host {host}: {failure}"))
+}
+
+/// An error with all its causes, for the log.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// A problem on its way out, with its HTTP status.
+#[derive(Debug)]
+pub(crate) struct Failure(pub(crate) Problem);
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self(problem)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self(store_failed(&error))
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        (status(&self.0), Json(self.0)).into_response()
+    }
+}
+
+fn status(problem: &Problem) -> StatusCode {
+    match problem.code.as_str() {
+        NOT_FOUND => StatusCode::NOT_FOUND,
+        STORE => StatusCode::SERVICE_UNAVAILABLE,
+        TOKEN | CERTIFICATE | ORIGIN => StatusCode::FORBIDDEN,
+        SESSION | HALTED | BUSY | CLUSTER => StatusCode::CONFLICT,
+        NOT_CONNECTED | AGENT => StatusCode::BAD_GATEWAY,
+        _ if problem.refused => StatusCode::CONFLICT,
+        _ => StatusCode::BAD_REQUEST,
+    }
+}

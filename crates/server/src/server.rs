@@ -1,0 +1,166 @@
+//! What all parts of a running server share.
+
+use crate::authority::Authority;
+use crate::clock::now;
+use crate::config::ServerConfig;
+use crate::fleet::Fleet;
+use crate::keepers::Keepers;
+use crate::live::LiveFeed;
+use crate::orphans::Orphans;
+use crate::problem::not_found;
+use crate::runs::RunRegistry;
+use crate::timeline::Timeline;
+use crate::workload_feed::WorkloadFeed;
+use firedrill_api::http::{Problem, RunEntry, Status};
+use firedrill_model::attack::AttackReport;
+use firedrill_model::report::LagSample;
+use firedrill_model::{RunId, Timestamp};
+use firedrill_store::{RunSummary, Store};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// A running server.
+pub struct Server {
+    /// How it was set up.
+    pub config: ServerConfig,
+    /// What it remembers.
+    pub store: Store,
+    /// The hosts and the links to their agents.
+    pub fleet: Arc<Fleet>,
+    /// The clusters and their keepers.
+    pub keepers: Keepers,
+    /// What happened.
+    pub timeline: Timeline,
+    /// What happens, for everybody who watches.
+    pub live: LiveFeed,
+    /// The runs under way.
+    pub runs: RunRegistry,
+    /// What the workloads of runs say.
+    pub workloads: WorkloadFeed,
+    /// Cancelled when the server stops.
+    pub shutdown: CancellationToken,
+    /// The last change of any attack, after it was stored.
+    pub(crate) attack_reports: watch::Sender<Option<AttackReport>>,
+    /// One change of an attack at a time: its answer and its report come together and must count once.
+    pub(crate) attack_changes: tokio::sync::Mutex<()>,
+    pub(crate) orphans: Orphans,
+    authority: Authority,
+    link_address: SocketAddr,
+    halted: Mutex<Option<String>>,
+    started: Timestamp,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("config", &self.config).field("started", &self.started).finish_non_exhaustive()
+    }
+}
+
+/// What a server is put together from.
+pub(crate) struct Parts {
+    pub(crate) config: ServerConfig,
+    pub(crate) store: Store,
+    pub(crate) fleet: Arc<Fleet>,
+    pub(crate) keepers: Keepers,
+    pub(crate) timeline: Timeline,
+    pub(crate) live: LiveFeed,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) authority: Authority,
+    pub(crate) link_address: SocketAddr,
+    pub(crate) halted: Option<String>,
+}
+
+impl Server {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { config, store, fleet, keepers, timeline, live, shutdown, authority, link_address, halted } = parts;
+        Self {
+            config,
+            store,
+            fleet,
+            keepers,
+            timeline,
+            live,
+            shutdown,
+            authority,
+            link_address,
+            runs: RunRegistry::default(),
+            workloads: WorkloadFeed::new(),
+            attack_reports: watch::Sender::new(None),
+            attack_changes: tokio::sync::Mutex::default(),
+            orphans: Orphans::default(),
+            halted: Mutex::new(halted),
+            started: now(),
+        }
+    }
+
+    pub(crate) fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// What agents connect to.
+    #[must_use]
+    pub fn link_address(&self) -> SocketAddr {
+        self.link_address
+    }
+
+    /// Why starts are blocked, when they are.
+    #[must_use]
+    pub fn halted(&self) -> Option<String> {
+        // A single assignment; a panic elsewhere leaves it whole.
+        self.halted.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Blocks starts (the first reason stands) or allows them.
+    pub(crate) fn set_halted(&self, reason: Option<&str>) {
+        let mut halted = self.halted.lock().unwrap_or_else(PoisonError::into_inner);
+        *halted = match (halted.take(), reason) {
+            (Some(first), Some(_)) => Some(first),
+            (_, reason) => reason.map(str::to_owned),
+        };
+    }
+
+    /// The server itself, for pages and lists.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started: self.started,
+            halted: self.halted(),
+            running: self.runs.running(),
+        }
+    }
+
+    /// How far each replica is behind on the cluster of a run under way; nothing when that is not known.
+    #[must_use]
+    pub fn lags_of(&self, run: &RunId) -> Vec<LagSample> {
+        let lags = self.runs.cluster_of(run).and_then(|cluster| self.keepers.lags(&cluster).ok());
+        lags.unwrap_or_default()
+    }
+
+    /// Where the recorded history of a run is, once it was taken in.
+    ///
+    /// # Errors
+    /// There cannot be one: the run id is not one of ours.
+    pub fn history_path(&self, run: &RunId) -> Result<PathBuf, Problem> {
+        crate::link::history_path(&self.config.data_dir, run)
+            .ok_or_else(|| not_found("run", run, "`firedrill experiment list --runs` names those that are known"))
+    }
+
+    /// The last change of any attack and whenever one changes; what was changed is in the store already. Changes in
+    /// quick succession may be seen as one: read the store.
+    #[must_use]
+    pub fn attack_changes(&self) -> watch::Receiver<Option<AttackReport>> {
+        self.attack_reports.subscribe()
+    }
+}
+
+/// A run as in lists.
+#[must_use]
+pub fn run_entry(summary: RunSummary) -> RunEntry {
+    let RunSummary { run, experiment, cluster, state, began, verdict, reason } = summary;
+    RunEntry { run, experiment, cluster, state, began, verdict, reason }
+}

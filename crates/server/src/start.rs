@@ -1,0 +1,158 @@
+//! Starting and stopping.
+
+use crate::authority::Authority;
+use crate::config::ServerConfig;
+use crate::error::StartError;
+use crate::fleet::{Fleet, Presence};
+use crate::keepers::{Keepers, Surroundings};
+use crate::live::LiveFeed;
+use crate::lock::DataDirLock;
+use crate::server::{Parts, Server};
+use crate::timeline::Timeline;
+use crate::{http, interrupted, link};
+use axum::serve::ListenerExt;
+use firedrill_model::Severity;
+use firedrill_model::timeline::{EventKind, Scope};
+use firedrill_store::Store;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::DirBuilderExt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// After the shutdown was asked for, what has not ended by itself is cut off.
+const SHUTDOWN_WITHIN: Duration = Duration::from_secs(5);
+
+/// Runs a server until the shutdown.
+///
+/// # Errors
+/// Why it did not start; nothing was begun then.
+pub async fn run(config: ServerConfig, shutdown: CancellationToken) -> Result<(), StartError> {
+    start(config, shutdown).await?.finished().await;
+    Ok(())
+}
+
+/// A server that has started: both addresses answer.
+#[derive(Debug)]
+pub struct Running {
+    /// What its parts share.
+    pub server: Arc<Server>,
+    /// Where people and scripts connect, with the port that was chosen when 0 was asked for.
+    pub http: SocketAddr,
+    /// Where agents connect, likewise.
+    pub link: SocketAddr,
+    tasks: TaskTracker,
+    _lock: DataDirLock,
+}
+
+impl Running {
+    /// Resolves when the server has stopped, after its shutdown was asked for.
+    pub async fn finished(self) {
+        self.server.shutdown.cancelled().await;
+        self.tasks.close();
+        if tokio::time::timeout(SHUTDOWN_WITHIN, self.tasks.wait()).await.is_err() {
+            tracing::warn!("not everything ended within {SHUTDOWN_WITHIN:?} of the shutdown; cut off");
+        }
+        self.server.store.close().await;
+    }
+}
+
+/// Starts a server.
+///
+/// # Errors
+/// Why it did not start; nothing was begun then.
+pub async fn start(config: ServerConfig, shutdown: CancellationToken) -> Result<Running, StartError> {
+    if !config.http.ip().is_loopback() {
+        return Err(StartError::NotLoopback { address: config.http });
+    }
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&config.data_dir)
+        .map_err(|error| StartError::data_dir(&config.data_dir, error))?;
+    let lock = DataDirLock::take(&config.data_dir)?;
+    let http_listener = listen(config.http, "--http").await?;
+    let link_listener = listen(config.link, "--link").await?;
+    let http = local_address(&http_listener, config.http, "--http")?;
+    let link = local_address(&link_listener, config.link, "--link")?;
+    let link_address = config.link_advertised.unwrap_or(link);
+
+    let directory = config.data_dir.join("authority");
+    let authority_failed = |source| StartError::Authority { path: directory.clone(), source };
+    let authority = Authority::open(&directory).map_err(authority_failed)?;
+    let identity = authority.server_identity(&addresses(link, link_address)).map_err(authority_failed)?;
+    let tls = link::tls_config(&authority, identity).map_err(authority_failed)?;
+
+    let tasks = TaskTracker::new();
+    let (server, presence) = assemble(config, authority, link_address, &tasks, shutdown.clone()).await?;
+    let server = Arc::new(server);
+    interrupted::settle(&server).await;
+    let text = format!("server {} started", env!("CARGO_PKG_VERSION"));
+    server.timeline.append(Severity::Info, EventKind::Server, text, Scope::default()).await;
+
+    tasks.spawn(link::follow_presence(Arc::clone(&server), presence, shutdown.clone()));
+    tasks.spawn(link::listen(link_listener, tls, link::router(Arc::clone(&server)), shutdown.clone()));
+    tasks.spawn(serve_http(http_listener, http::router(Arc::clone(&server)), shutdown));
+    tracing::info!(%http, %link, data_dir = %server.config.data_dir.display(), "server started");
+    Ok(Running { server, http, link, tasks, _lock: lock })
+}
+
+async fn assemble(
+    config: ServerConfig,
+    authority: Authority,
+    link_address: SocketAddr,
+    tasks: &TaskTracker,
+    shutdown: CancellationToken,
+) -> Result<(Server, mpsc::Receiver<Presence>), StartError> {
+    let store = Store::open(&config.data_dir.join("firedrill.db")).await?;
+    let live = LiveFeed::new();
+    let timeline = Timeline::new(store.clone(), store.newest_sequence().await?, live.clone());
+    let (fleet, presence) = Fleet::new(store.hosts().await?);
+    let fleet = Arc::new(fleet);
+    let halted = store.halt().await?.map(|halt| halt.reason);
+    let keepers = Keepers::restore(Surroundings {
+        store: store.clone(),
+        fleet: Arc::clone(&fleet),
+        timeline: timeline.clone(),
+        live: live.clone(),
+        tasks: tasks.clone(),
+        shutdown: shutdown.clone(),
+    })
+    .await?;
+    let parts = Parts { config, store, fleet, keepers, timeline, live, shutdown, authority, link_address, halted };
+    Ok((Server::new(parts), presence))
+}
+
+async fn listen(address: SocketAddr, setting: &'static str) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| match source.kind() {
+        std::io::ErrorKind::AddrInUse => StartError::PortInUse { address, setting },
+        _ => StartError::Listen { address, setting, source },
+    })
+}
+
+fn local_address(listener: &TcpListener, address: SocketAddr, setting: &'static str) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(|source| StartError::Listen { address, setting, source })
+}
+
+/// The addresses that the link's certificate is good for.
+fn addresses(link: SocketAddr, advertised: SocketAddr) -> Vec<IpAddr> {
+    let mut addresses: Vec<IpAddr> =
+        [link.ip(), advertised.ip()].into_iter().filter(|address| !address.is_unspecified()).collect();
+    addresses.dedup();
+    addresses
+}
+
+async fn serve_http(listener: TcpListener, router: axum::Router, shutdown: CancellationToken) {
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection of the API stays with delayed small packets");
+        }
+    });
+    let served = axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await;
+    if let Err(error) = served {
+        tracing::error!(%error, "the HTTP listener ended");
+    }
+}
