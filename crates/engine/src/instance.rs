@@ -4,6 +4,7 @@ use crate::config::InstanceConfig;
 use crate::error::EngineError;
 use crate::mariadb::Server;
 use crate::mariadb::observer::Observer;
+use firedrill_host::process::Identity;
 use firedrill_model::command::FailureKind;
 use firedrill_model::{CommandFailure, NodeCommand, NodeObservation, NodeReply, Span};
 use std::sync::Arc;
@@ -34,6 +35,12 @@ impl Instance {
     #[must_use]
     pub fn config(&self) -> &InstanceConfig {
         &self.server.config
+    }
+
+    /// The server process that runs now, by what is cheap to read; `None` when there is none.
+    #[must_use]
+    pub fn process(&self) -> Option<Identity> {
+        self.server.process.find()
     }
 
     /// One look at the server. Takes about a millisecond, and never more than a fifth of a second, whatever the state
