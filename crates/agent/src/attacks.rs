@@ -1,0 +1,191 @@
+//! Faults on this host: accepted unless halted, reported at each change, and taken out when the server is not heard of.
+
+use crate::config::AgentConfig;
+use crate::error::AgentError;
+use crate::nodes::Nodes;
+use crate::outbox::Outbox;
+use crate::presence::Presence;
+use crate::storage;
+use firedrill_api::link::Upward;
+use firedrill_fault::{Context, FaultError, Faults};
+use firedrill_host::process::{Spawn, Stream};
+use firedrill_model::attack::{AttackReport, AttackState};
+use firedrill_model::command::FailureKind;
+use firedrill_model::{AttackId, AttackSpec, CommandFailure, HostName};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::time::{sleep, sleep_until};
+use tokio_util::task::AbortOnDropHandle;
+
+/// After the lease ran out, what is still in place is looked at this often: attacks that could not be taken out at
+/// first, and those that a late instruction began.
+const EXPIRED_LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// The faults of this host.
+#[derive(Debug)]
+pub(crate) struct Attacks {
+    host: HostName,
+    faults: Faults,
+    outbox: Arc<Outbox>,
+    /// Why none is accepted; on disk too, so that a restart does not forget it.
+    halted: Mutex<Option<String>>,
+    halt_file: PathBuf,
+    _reports: AbortOnDropHandle<()>,
+}
+
+impl Attacks {
+    /// Takes out what an earlier agent left in the journal, and starts the rescue process.
+    ///
+    /// # Errors
+    /// When the journal cannot be used or the rescue process does not start.
+    pub(crate) async fn open(config: &AgentConfig, nodes: Arc<Nodes>, outbox: Arc<Outbox>) -> Result<Self, AgentError> {
+        let journal = config.data_dir.join("attacks");
+        storage::make_private_dir(&journal).map_err(AgentError::storage("make", &journal))?;
+        let halt_file = config.data_dir.join("halted");
+        let halted = storage::read_if_there(&halt_file).map_err(AgentError::storage("read", &halt_file))?;
+        let halted = halted.map(|reason| String::from_utf8_lossy(&reason).into_owned());
+        let failed = |error: FaultError| AgentError::Part { part: "undo journal", problem: chain(&error) };
+        let (faults, mut reports) = Faults::open(&journal, context(config, nodes)).await.map_err(failed)?;
+        let forward = Arc::clone(&outbox);
+        let forward = tokio::spawn(async move {
+            while let Some(report) = reports.recv().await {
+                note(&report);
+                forward.push(Upward::Attack { report });
+            }
+        });
+        let (host, halted) = (config.host.clone(), Mutex::new(halted));
+        Ok(Self { host, faults, outbox, halted, halt_file, _reports: AbortOnDropHandle::new(forward) })
+    }
+
+    /// Puts a fault in place, unless halted.
+    pub(crate) async fn inject(&self, spec: AttackSpec) -> AttackReport {
+        let halted = self.halted().clone();
+        match halted {
+            None => self.faults.inject(spec).await,
+            Some(reason) => AttackReport {
+                id: spec.id,
+                host: self.host.clone(),
+                fault: spec.fault,
+                state: AttackState::Refused,
+                at: firedrill_host::clock::wall(),
+                mechanism: String::new(),
+                evidence: format!("attacks are halted on this host: {reason}"),
+            },
+        }
+    }
+
+    /// Takes one out.
+    pub(crate) async fn undo(&self, id: &AttackId) -> Result<AttackReport, CommandFailure> {
+        self.faults.undo(id).await.map_err(|error| {
+            let kind = match error {
+                FaultError::Unknown(_) | FaultError::BadId(_) => FailureKind::Invalid,
+                _ => FailureKind::Failed,
+            };
+            CommandFailure { kind, message: chain(&error) }
+        })
+    }
+
+    /// Takes all out and accepts none from now on. That none is accepted holds at once, also when it cannot be
+    /// recorded; what could not be recorded is only logged, because a halt must not fail for want of a disk.
+    pub(crate) async fn halt(&self, reason: &str) -> Vec<AttackReport> {
+        *self.halted() = Some(reason.to_owned());
+        let (path, content) = (self.halt_file.clone(), reason.to_owned());
+        let record = tokio::task::spawn_blocking(move || storage::replace(&path, content.as_bytes()));
+        let reason = format!("halted: {reason}");
+        let (reports, recorded) = tokio::join!(self.faults.undo_all(&reason), record);
+        if let Err(error) = recorded.map_err(std::io::Error::other).and_then(|recorded| recorded) {
+            tracing::error!(path = %self.halt_file.display(), %error, "the halt holds, but a restarted agent will not know of it");
+        }
+        reports
+    }
+
+    /// Accepts faults again.
+    pub(crate) async fn resume(&self) -> Result<(), CommandFailure> {
+        let resumed = self.halted().is_none();
+        if resumed {
+            return Ok(());
+        }
+        storage::remove_if_there(&self.halt_file).map_err(|error| CommandFailure {
+            kind: FailureKind::Failed,
+            message: format!("attacks stay halted: cannot remove {}: {error}", self.halt_file.display()),
+        })?;
+        *self.halted() = None;
+        Ok(())
+    }
+
+    /// What is in place.
+    pub(crate) fn active(&self) -> Vec<AttackId> {
+        self.faults.active().into_iter().map(|report| report.id).collect()
+    }
+
+    /// Queues how each attack stands, for a server that may not know it.
+    pub(crate) fn say_again(&self) {
+        for report in self.faults.active() {
+            self.outbox.push(Upward::Attack { report });
+        }
+    }
+
+    /// Takes faults out whenever the server's lease has run out, for ever. Those that cut this host from the server on
+    /// purpose stay until their own deadline.
+    pub(crate) async fn keep_lease(&self, presence: &Presence) {
+        loop {
+            let ends = presence.lease_ends();
+            if Instant::now() < ends {
+                sleep_until(ends.into()).await;
+                continue;
+            }
+            let reason = format!("the server was not heard of for {:?}", presence.lease());
+            // Each is reported like every other change of an attack.
+            let _reports = self.faults.undo_all_except_severing(&reason).await;
+            sleep(EXPIRED_LOOK_EVERY).await;
+        }
+    }
+
+    /// The agent ends: everything out.
+    pub(crate) async fn end(&self) {
+        let _reports = self.faults.undo_all("the agent was asked to end").await;
+    }
+
+    fn halted(&self) -> MutexGuard<'_, Option<String>> {
+        // One assignment; a panic elsewhere does not spoil it.
+        self.halted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn context(config: &AgentConfig, nodes: Arc<Nodes>) -> Context {
+    let mut context = Context::new(config.host.clone());
+    context.database = Box::new(move |node| nodes.process(node));
+    // The one other host that every agent knows, and that must stay reachable.
+    let servers: Vec<SocketAddr> = config.servers.iter().filter_map(|server| server.parse().ok()).collect();
+    context.acquaintances = Box::new(move || servers.clone());
+    let (program, dir) = (config.program.clone(), config.data_dir.clone());
+    context.rescue = Some(Box::new(move || {
+        let (journal, log) = (dir.join("attacks"), dir.join("rescue.log"));
+        Spawn::new(&program).args(["rescue", "--journal"]).arg(journal).stderr(Stream::Append(log))
+    }));
+    context
+}
+
+/// The agent's own log has each change too: the link may be what the attack has cut.
+fn note(report: &AttackReport) {
+    let (attack, fault, state, evidence) = (&report.id, &report.fault, report.state, &report.evidence);
+    match state {
+        AttackState::UndoFailed => tracing::error!(%attack, %fault, evidence, "an attack could not be taken out"),
+        AttackState::NoEffect | AttackState::Refused => tracing::warn!(%attack, %fault, ?state, evidence, "an attack"),
+        _ => tracing::info!(%attack, %fault, ?state, evidence, "an attack"),
+    }
+}
+
+/// An error with its causes, for one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}

@@ -1,0 +1,42 @@
+//! The program that the agent starts as gateway, workload and rescue: this test binary again, through a script.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// The arguments with which the script calls this binary.
+const ARGUMENTS: &str = "FIREDRILL_TEST_CHILD";
+
+/// Writes the script.
+pub(crate) fn program(dir: &Path) -> PathBuf {
+    let path = dir.join("program");
+    let own = std::env::current_exe().expect("this binary");
+    let script = format!(
+        r#"#!/bin/sh
+case "$1" in
+rescue) exec cat >/dev/null ;;
+workload) exec sh "{workload}" "$3" "$5" ;;
+*) {ARGUMENTS}="$*" exec "{own}" --exact child::as_the_program --nocapture ;;
+esac
+"#,
+        own = own.display(),
+        workload = dir.join("workload.sh").display(),
+    );
+    std::fs::write(&path, script).expect("written");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("made executable");
+    path
+}
+
+/// Not a test of its own: does nothing unless the script calls it.
+#[test]
+fn as_the_program() {
+    let Ok(arguments) = std::env::var(ARGUMENTS) else { return };
+    let words: Vec<&str> = arguments.split(' ').collect();
+    match words.as_slice() {
+        ["gateway", "--config", path] => {
+            let config = serde_json::from_slice(&std::fs::read(path).expect("a config")).expect("a gateway's config");
+            let error = firedrill_proxy::gateway::run(config).expect_err("it never ends in peace");
+            panic!("the gateway ended: {error}");
+        }
+        other => panic!("not understood: {other:?}"),
+    }
+}

@@ -1,0 +1,10 @@
+//! The agent against a link server made for these tests: enrolment, sessions, instructions, gateway, workloads.
+
+mod agent;
+mod child;
+mod enrolment;
+mod gateway;
+mod instructions;
+mod link_server;
+mod session;
+mod workload;
