@@ -23,6 +23,11 @@ pub enum DataPath {
     Copy,
 }
 
+impl DataPath {
+    /// Every way there is.
+    pub const ALL: [Self; 1] = [Self::Copy];
+}
+
 impl fmt::Display for DataPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {

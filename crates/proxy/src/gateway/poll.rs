@@ -67,6 +67,11 @@ impl Happened {
         self.0.intersects(EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR)
     }
 
+    /// There is something to read, be it the end.
+    pub(super) fn readable(self) -> bool {
+        self.0.contains(EpollFlags::EPOLLIN) || self.ending()
+    }
+
     /// The connection failed: reset, timed out, refused.
     pub(super) fn failed(self) -> bool {
         self.0.contains(EpollFlags::EPOLLERR)

@@ -69,6 +69,11 @@ impl Pump {
         self.ending = true;
     }
 
+    /// It waits for room at the destination.
+    pub(super) fn waits_for_room(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     /// The end of the stream was passed on; nothing more will happen here.
     pub(super) fn is_closed(&self) -> bool {
         self.flow == Flow::Closed
@@ -77,6 +82,17 @@ impl Pump {
     /// Bytes taken since the last call.
     pub(super) fn take_moved(&mut self) -> u64 {
         std::mem::take(&mut self.moved)
+    }
+
+    /// As [`Pump::run`], when `wanted`.
+    pub(super) fn run_if(
+        &mut self,
+        wanted: bool,
+        from: &impl Stream,
+        to: &impl Stream,
+        buffer: &mut [u8],
+    ) -> io::Result<Turn> {
+        if wanted { self.run(from, to, buffer) } else { Ok(Turn::Waits) }
     }
 
     /// Moves what can be moved now. `buffer` is scratch space; its length is the size of one read.
@@ -198,8 +214,10 @@ mod tests {
         let (mut pump, mut buffer) = (Pump::default(), [0; 4]);
         assert_eq!(pump.run(&from, &to, &mut buffer).expect("runs"), Turn::Waits);
         assert_eq!((to.outgoing.borrow().as_slice(), from.incoming.borrow().len()), (b"abc".as_slice(), 4));
+        assert!(pump.waits_for_room());
         to.room.set(100);
         assert_eq!(pump.run(&from, &to, &mut buffer).expect("runs"), Turn::Waits);
+        assert!(!pump.waits_for_room());
         assert_eq!(to.outgoing.borrow().as_slice(), b"abcdefgh");
     }
 

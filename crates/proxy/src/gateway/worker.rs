@@ -8,6 +8,7 @@ use super::session::{Key, Table};
 use super::stats::{Moved, Stats};
 use super::timers::Timers;
 use firedrill_model::Endpoint;
+use sessions::Directions;
 use std::io;
 use std::net::TcpStream;
 use std::ops::ControlFlow;
@@ -162,7 +163,7 @@ impl Worker {
                 }
             }
             for key in std::mem::take(&mut self.unfinished) {
-                self.pump(key);
+                self.pump(key, Directions::BOTH);
             }
             let now = Instant::now();
             while let Some(key) = self.timers.take_due(now) {

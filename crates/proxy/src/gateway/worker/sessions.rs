@@ -3,12 +3,11 @@
 use super::Worker;
 use crate::gateway::error_packet::Turned;
 use crate::gateway::poll::Happened;
-use crate::gateway::pump::{Pump, Stream, Turn};
+use crate::gateway::pump::Turn;
 use crate::gateway::session::{Due, Key, RETRY_AFTER, Session, Side, Stage, Wait};
 use crate::gateway::socket;
 use crate::gateway::stats::{self, Moved};
 use firedrill_model::{Endpoint, Span};
-use std::io;
 use std::net::TcpStream;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
@@ -27,14 +26,15 @@ enum Ending {
     Turned(Turned),
 }
 
-/// What became of both directions of a session in one turn.
-enum Carried {
-    /// Both wait.
-    Waits,
-    /// At least one has more.
-    More,
-    /// Over.
-    Ended(Ending),
+/// Which directions of a session may have something to move.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Directions {
+    to_client: bool,
+    to_backend: bool,
+}
+
+impl Directions {
+    pub(super) const BOTH: Self = Self { to_client: true, to_backend: true };
 }
 
 impl Worker {
@@ -111,7 +111,17 @@ impl Worker {
                 if event.failed() {
                     return self.on_failure(key, side);
                 }
-                self.pump(key);
+                // Only what this event makes possible: a read that finds nothing costs as much as half a message.
+                let (reads, room) = (event.readable(), event.writable());
+                let directions = match side {
+                    Side::Client => {
+                        Directions { to_backend: reads, to_client: room && session.to_client.waits_for_room() }
+                    }
+                    Side::Backend => {
+                        Directions { to_client: reads, to_backend: room && session.to_backend.waits_for_room() }
+                    }
+                };
+                self.pump(key, directions);
             }
         }
     }
@@ -169,7 +179,7 @@ impl Worker {
         if session.wait.take().is_some_and(|wait| wait.holds_place) {
             stats::give_place(&self.stats.held);
         }
-        self.pump(key);
+        self.pump(key, Directions::BOTH);
     }
 
     /// The primary did not take the connection. While the route stays, it is tried again.
@@ -202,20 +212,23 @@ impl Worker {
         true
     }
 
-    /// Moves what can be moved, both ways.
-    pub(super) fn pump(&mut self, key: Key) {
+    /// Moves what can be moved. Answers before questions: that is what somebody waits for.
+    pub(super) fn pump(&mut self, key: Key, directions: Directions) {
         let Some(session) = self.sessions.get(key) else { return };
-        let Some(backend) = session.backend.as_ref().filter(|_| session.wait.is_none()) else { return };
-        let carried =
-            carry(&session.client, backend, &mut session.to_client, &mut session.to_backend, &mut self.buffer);
+        let Session { client, backend: Some(backend), wait: None, to_client, to_backend } = session else { return };
+        let buffer = &mut self.buffer;
+        let turns = to_client.run_if(directions.to_client, backend, client, buffer).and_then(|turn| {
+            let other = to_backend.run_if(directions.to_backend, client, backend, buffer)?;
+            Ok([turn, other])
+        });
         let moved = &self.mailbox.moved;
-        Moved::add(&moved.from_clients, session.to_backend.take_moved());
-        Moved::add(&moved.from_primary, session.to_client.take_moved());
-        match carried {
-            Carried::Waits if session.is_finished() => self.end(key, Ending::InOrder),
-            Carried::Waits => {}
-            Carried::More => self.unfinished.push(key),
-            Carried::Ended(ending) => self.end(key, ending),
+        Moved::add(&moved.from_clients, to_backend.take_moved());
+        Moved::add(&moved.from_primary, to_client.take_moved());
+        match turns {
+            Err(_reset_or_timed_out) => self.end(key, Ending::Broken),
+            Ok([Turn::Waits, Turn::Waits]) if session.is_finished() => self.end(key, Ending::InOrder),
+            Ok([Turn::Waits, Turn::Waits]) => {}
+            Ok(_) => self.unfinished.push(key),
         }
     }
 
@@ -253,22 +266,5 @@ impl Worker {
             Ending::Broken => socket::reset(session.client),
             Ending::Turned(turned) => turned.tell(&session.client),
         }
-    }
-}
-
-/// One turn for both directions. Answers before questions: that is what somebody waits for.
-fn carry(
-    client: &impl Stream,
-    backend: &impl Stream,
-    to_client: &mut Pump,
-    to_backend: &mut Pump,
-    buffer: &mut [u8],
-) -> Carried {
-    let turns: io::Result<[Turn; 2]> =
-        to_client.run(backend, client, buffer).and_then(|one| Ok([one, to_backend.run(client, backend, buffer)?]));
-    match turns {
-        Ok([Turn::Waits, Turn::Waits]) => Carried::Waits,
-        Ok(_) => Carried::More,
-        Err(_) => Carried::Ended(Ending::Broken),
     }
 }
