@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -32,7 +33,9 @@ pub(crate) struct Attacks {
     /// Why none is accepted; on disk too, so that a restart does not forget it.
     halted: Mutex<Option<String>>,
     halt_file: PathBuf,
-    _reports: AbortOnDropHandle<()>,
+    /// Answered when everything reported before is in the outbox.
+    flush: mpsc::Sender<oneshot::Sender<()>>,
+    _forward: AbortOnDropHandle<()>,
 }
 
 impl Attacks {
@@ -47,16 +50,11 @@ impl Attacks {
         let halted = storage::read_if_there(&halt_file).map_err(AgentError::storage("read", &halt_file))?;
         let halted = halted.map(|reason| String::from_utf8_lossy(&reason).into_owned());
         let failed = |error: FaultError| AgentError::Part { part: "undo journal", problem: chain(&error) };
-        let (faults, mut reports) = Faults::open(&journal, context(config, nodes)).await.map_err(failed)?;
-        let forward = Arc::clone(&outbox);
-        let forward = tokio::spawn(async move {
-            while let Some(report) = reports.recv().await {
-                note(&report);
-                forward.push(Upward::Attack { report });
-            }
-        });
+        let (faults, reports) = Faults::open(&journal, context(config, nodes)).await.map_err(failed)?;
+        let (flush, flushes) = mpsc::channel(1);
+        let forward = AbortOnDropHandle::new(tokio::spawn(forward(reports, flushes, Arc::clone(&outbox))));
         let (host, halted) = (config.host.clone(), Mutex::new(halted));
-        Ok(Self { host, faults, outbox, halted, halt_file, _reports: AbortOnDropHandle::new(forward) })
+        Ok(Self { host, faults, outbox, halted, halt_file, flush, _forward: forward })
     }
 
     /// Puts a fault in place, unless halted.
@@ -143,14 +141,41 @@ impl Attacks {
         }
     }
 
-    /// The agent ends: everything out.
+    /// The agent ends: everything out, and in the outbox that it is.
     pub(crate) async fn end(&self) {
         let _reports = self.faults.undo_all("the agent was asked to end").await;
+        let (done, flushed) = oneshot::channel();
+        // Both fail only when the forwarding task has ended, and then there is nothing to wait for.
+        if self.flush.send(done).await.is_ok() {
+            let _ = flushed.await;
+        }
     }
 
     fn halted(&self) -> MutexGuard<'_, Option<String>> {
         // One assignment; a panic elsewhere does not spoil it.
         self.halted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Carries reports to the outbox, for ever.
+async fn forward(
+    mut reports: mpsc::Receiver<AttackReport>,
+    mut flushes: mpsc::Receiver<oneshot::Sender<()>>,
+    outbox: Arc<Outbox>,
+) {
+    loop {
+        tokio::select! {
+            biased;
+            Some(report) = reports.recv() => {
+                note(&report);
+                outbox.push(Upward::Attack { report });
+            }
+            Some(done) = flushes.recv() => {
+                // Who asked may have given up waiting.
+                let _ = done.send(());
+            }
+            else => return,
+        }
     }
 }
 

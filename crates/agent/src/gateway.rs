@@ -4,7 +4,7 @@ use crate::backoff::Backoff;
 use crate::error::AgentError;
 use crate::generations::Generations;
 use crate::storage;
-use firedrill_host::process::{Identity, Pidfd, Signal, Spawn, Stream};
+use firedrill_host::process::{Child, Identity, Pidfd, Signal, Spawn, Stream};
 use firedrill_model::command::{FailureKind, Route};
 use firedrill_model::{ClusterName, CommandFailure, Generation};
 use firedrill_proxy::control::{Client, ControlError};
@@ -45,6 +45,21 @@ struct Orders {
 struct Order {
     generation: Generation,
     route: Route,
+}
+
+/// The gateway's process: a child of this agent, which tells how it ended, or that of an earlier one.
+enum Process {
+    Own(Child),
+    Found(Pidfd),
+}
+
+impl Process {
+    fn pidfd(&self) -> &Pidfd {
+        match self {
+            Self::Own(child) => child.pidfd(),
+            Self::Found(pidfd) => pidfd,
+        }
+    }
 }
 
 impl Gateway {
@@ -130,11 +145,11 @@ impl Gateway {
                         std::future::pending::<Infallible>().await
                     };
                     let ended = tokio::select! {
-                        ended = process.exited() => ended,
+                        ended = process.pidfd().exited() => ended,
                         never = cared_for => match never {},
                     };
                     let how = ended.map_or_else(|error| error.full(), |exit| exit.to_string());
-                    tracing::warn!(pid = process.pid(), how, log = %self.log().display(), "the gateway ended; starting it again");
+                    tracing::warn!(pid = process.pidfd().pid(), how, log = %self.log().display(), "the gateway ended; starting it again");
                 }
                 Err(error) => tracing::error!(%error, "cannot start the gateway; trying again"),
             }
@@ -160,7 +175,7 @@ impl Gateway {
         }
     }
 
-    async fn find_or_start(&self) -> Result<Pidfd, AgentError> {
+    async fn find_or_start(&self) -> Result<Process, AgentError> {
         let (identity_file, config_file) = (self.dir.join("identity"), self.dir.join("config.json"));
         let content = serde_json::to_vec_pretty(&self.config).map_err(|error| self.failed(&error.to_string()))?;
         let before = storage::read_if_there(&config_file).map_err(AgentError::storage("read", &config_file))?;
@@ -172,7 +187,7 @@ impl Gateway {
         if let Some(running) = running {
             if before.as_deref() == Some(&content) {
                 tracing::info!(pid = running.pid(), "the gateway runs already");
-                return Ok(running);
+                return Ok(Process::Found(running));
             }
             tracing::warn!(pid = running.pid(), "the gateway's configuration was changed; starting it anew");
             running.signal(Signal::SIGKILL).map_err(|error| self.failed(&error.full()))?;
@@ -188,7 +203,7 @@ impl Gateway {
             .map_err(|error| self.failed(&error.full()))?;
         child.identity().save(&identity_file).map_err(|error| self.failed(&error.full()))?;
         tracing::info!(pid = child.pid(), cluster = %self.config.cluster, "the gateway is started");
-        child.pidfd().try_clone().map_err(|error| self.failed(&error.full()))
+        Ok(Process::Own(child))
     }
 
     fn log(&self) -> PathBuf {

@@ -9,7 +9,8 @@ use crate::link::Server;
 use crate::outbox::Outbox;
 use crate::storage;
 use firedrill_api::link::Upward;
-use firedrill_host::process::{Signal, Spawn, Stream};
+use firedrill_host::HostError;
+use firedrill_host::process::{Child, Signal, Spawn, Stream};
 use firedrill_model::command::FailureKind;
 use firedrill_model::workload::{WorkloadSpec, WorkloadState};
 use firedrill_model::{CommandFailure, RunId};
@@ -62,7 +63,7 @@ impl Workloads {
         let workloads = Self { dir, program, around: Arc::new(around), followed: Mutex::default() };
         for run_dir in found {
             tracing::info!(run = %run_dir.run(), dir = %run_dir.path().display(), "a workload of an earlier agent is followed");
-            workloads.follow(run_dir);
+            workloads.follow(run_dir, None);
         }
         Ok(workloads)
     }
@@ -80,26 +81,10 @@ impl Workloads {
         RunDir::prune(&self.dir, KEPT_RUNS).map_err(|error| failed(format!("{}: {error}", self.dir.display())))?;
         let run_dir =
             RunDir::make(&self.dir, spec).map_err(|error| failed(format!("{}: {error}", self.dir.display())))?;
-        let started = Spawn::new(&self.program)
-            .args(["workload", "--spec"])
-            .arg(run_dir.spec_file())
-            .arg("--dir")
-            .arg(run_dir.path())
-            .stderr(Stream::Append(run_dir.log_file()))
-            .new_session()
-            .spawn()
-            .and_then(|child| {
-                let kept = child.identity().save(&run_dir.identity_file());
-                if kept.is_err() {
-                    // Unknown to a later agent, it could never be stopped.
-                    child.signal(Signal::SIGKILL)?;
-                }
-                kept.map(|()| child.pid())
-            });
-        match started {
-            Ok(pid) => {
-                tracing::info!(%run, pid, "the workload is started");
-                self.follow(run_dir);
+        match self.spawn(&run_dir) {
+            Ok(child) => {
+                tracing::info!(%run, pid = child.pid(), "the workload is started");
+                self.follow(run_dir, Some(child));
                 Ok(())
             }
             Err(error) => {
@@ -146,6 +131,25 @@ impl Workloads {
         }
     }
 
+    fn spawn(&self, run_dir: &RunDir) -> Result<Child, HostError> {
+        let child = Spawn::new(&self.program)
+            .args(["workload", "--spec"])
+            .arg(run_dir.spec_file())
+            .arg("--dir")
+            .arg(run_dir.path())
+            .stderr(Stream::Append(run_dir.log_file()))
+            .new_session()
+            .spawn()?;
+        match child.identity().save(&run_dir.identity_file()) {
+            Ok(()) => Ok(child),
+            Err(error) => {
+                // Unknown to a later agent, it could never be stopped.
+                child.signal(Signal::SIGKILL)?;
+                Err(error)
+            }
+        }
+    }
+
     fn known(&self, run: &RunId) -> Result<RunDir, CommandFailure> {
         let invalid = |problem: String| CommandFailure { kind: FailureKind::Invalid, message: problem };
         RunDir::existing(&self.dir, run)
@@ -153,10 +157,10 @@ impl Workloads {
             .ok_or_else(|| invalid(format!("there is no workload of run {run} on this host")))
     }
 
-    fn follow(&self, run_dir: RunDir) {
+    fn follow(&self, run_dir: RunDir, child: Option<Child>) {
         let state = Arc::new(Mutex::new(None));
         let run = run_dir.run().clone();
-        let task = tokio::spawn(follow::follow(run_dir, Arc::clone(&self.around), Arc::clone(&state)));
+        let task = tokio::spawn(follow::follow(run_dir, child, Arc::clone(&self.around), Arc::clone(&state)));
         self.lock().insert(run, Followed { state, _task: AbortOnDropHandle::new(task) });
     }
 

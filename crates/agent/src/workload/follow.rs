@@ -5,7 +5,7 @@ use super::run_dir::RunDir;
 use crate::backoff::Backoff;
 use crate::link::{LinkError, upload};
 use firedrill_api::link::Upward;
-use firedrill_host::process::Pidfd;
+use firedrill_host::process::{Child, Pidfd};
 use firedrill_model::Timestamp;
 use firedrill_model::workload::WorkloadState;
 use firedrill_workload::{Handle, HandleError, Progress};
@@ -35,13 +35,19 @@ enum Unfollowed {
     Unsent(LinkError),
 }
 
-/// Ends when there is nothing more to report. The last state is left in `state`.
-pub(super) async fn follow(run_dir: RunDir, around: Arc<Surroundings>, state: Arc<Mutex<Option<WorkloadState>>>) {
+/// Ends when there is nothing more to report. `child`: the process, when this agent started it. The last state is left
+/// in `state`.
+pub(super) async fn follow(
+    run_dir: RunDir,
+    child: Option<Child>,
+    around: Arc<Surroundings>,
+    state: Arc<Mutex<Option<WorkloadState>>>,
+) {
     let say = |new: WorkloadState| {
         *state.lock().unwrap_or_else(PoisonError::into_inner) = Some(new.clone());
         around.outbox.push(Upward::Workload { run: run_dir.run().clone(), state: new });
     };
-    let end = match to_the_end(&run_dir, &around, &say).await {
+    let end = match to_the_end(&run_dir, child.as_ref(), &around, &say).await {
         Ok(end) => end,
         Err(error) => {
             tracing::error!(run = %run_dir.run(), %error, dir = %run_dir.path().display(), "the workload failed");
@@ -55,10 +61,15 @@ pub(super) async fn follow(run_dir: RunDir, around: Arc<Surroundings>, state: Ar
 /// Forwards what happens; the answer is the last state, which is not yet said.
 async fn to_the_end(
     run_dir: &RunDir,
+    child: Option<&Child>,
     around: &Surroundings,
     say: &impl Fn(WorkloadState),
 ) -> Result<WorkloadState, Unfollowed> {
-    let process = run_dir.process().map_err(|error| Unfollowed::Process(error.full()))?;
+    let process = match child {
+        Some(child) => child.pidfd().try_clone().map(Some),
+        None => run_dir.process(),
+    };
+    let process = process.map_err(|error| Unfollowed::Process(error.full()))?;
     let mut watched = Watched { handle: Handle::adopt(run_dir.path()), reported: run_dir.reported()?, state: None };
     loop {
         let ended = ended_within(process.as_ref(), LOOK_EVERY).await;

@@ -1,5 +1,6 @@
 //! The program that the agent starts as gateway, workload and rescue: this test binary again, through a script.
 
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +14,6 @@ pub(crate) fn program(dir: &Path) -> PathBuf {
     let script = format!(
         r#"#!/bin/sh
 case "$1" in
-rescue) exec cat >/dev/null ;;
 workload) exec sh "{workload}" "$3" "$5" ;;
 *) {ARGUMENTS}="$*" exec "{own}" --exact child::as_the_program --nocapture ;;
 esac
@@ -36,6 +36,11 @@ fn as_the_program() {
             let config = serde_json::from_slice(&std::fs::read(path).expect("a config")).expect("a gateway's config");
             let error = firedrill_proxy::gateway::run(config).expect_err("it never ends in peace");
             panic!("the gateway ended: {error}");
+        }
+        ["rescue", "--journal", journal] => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let pipe = std::io::stdin().as_fd().try_clone_to_owned().expect("standard input");
+            runtime.block_on(firedrill_fault::rescue(Path::new(journal), pipe)).expect("the journal can be used");
         }
         other => panic!("not understood: {other:?}"),
     }

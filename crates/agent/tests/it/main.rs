@@ -1,6 +1,7 @@
 //! The agent against a link server made for these tests: enrolment, sessions, instructions, gateway, workloads.
 
 mod agent;
+mod attacks;
 mod child;
 mod enrolment;
 mod gateway;
