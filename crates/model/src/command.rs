@@ -1,6 +1,11 @@
 //! The vocabulary between the keeper and the agents: what can be asked of a node or of the gateway, and what comes
 //! back. Every command is idempotent: asked twice it leaves the same state and gives an equivalent answer, because a
 //! server that was killed asks again.
+//!
+//! Commands that change a server's replication or its process are carried out one after the other, per node, in the
+//! order in which they came; one whose bound has passed is over before the next begins. [`NodeCommand::Fence`] goes
+//! first, always. Waiting and copying (`Drain`, `AwaitPosition`, `Fingerprint`, `Capture`, `ListTransactions`,
+//! `CloneReceive`, `CloneSend`, `ClonePrepare`) holds nothing else up.
 
 use crate::cluster::Endpoint;
 use crate::gtid::{Gtid, GtidPos, GtidState};
@@ -153,7 +158,8 @@ pub enum NodeCommand {
         /// Which clone.
         operation: OperationId,
     },
-    /// Wait until `until` is applied. Answer: [`NodeReply::Position`].
+    /// Wait until `until` is applied. With an empty `until` it answers at once, on a primary too: where the node
+    /// stands *after* the question was asked. Answer: [`NodeReply::Position`].
     AwaitPosition {
         /// Which node.
         node: NodeName,
