@@ -3,6 +3,7 @@
 mod agent;
 mod attacks;
 mod child;
+mod database;
 mod enrolment;
 mod gateway;
 mod instructions;

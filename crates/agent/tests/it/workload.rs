@@ -96,12 +96,13 @@ async fn a_load_is_followed_across_a_killed_agent_and_its_history_is_sent() {
 
     let end = server.until("the end", ended).await;
     assert_eq!(end, WorkloadState::Finished { history: "here".to_owned(), operations: 7 });
-    let heard = server.shared.heard.lock().expect("lock");
-    assert_eq!(heard.histories[RUN], vec![0; 300_000], "the history is there before its end is said");
-    let seen = samples(&heard);
-    assert!(seen.is_sorted() && seen.windows(2).all(|pair| pair[0] != pair[1]), "each sample once: {seen:?}");
-    assert!(states(&heard).contains(&WorkloadState::FinalReads));
-    drop(heard);
+    {
+        let heard = server.shared.heard.lock().expect("lock");
+        assert_eq!(heard.histories[RUN], vec![0; 300_000], "the history is there before its end is said");
+        let seen = samples(&heard);
+        assert!(seen.is_sorted() && seen.windows(2).all(|pair| pair[0] != pair[1]), "each sample once: {seen:?}");
+        assert!(states(&heard).contains(&WorkloadState::FinalReads));
+    }
     let starts = std::fs::read_to_string(dir.path().join("agent/workloads/run-run-1/starts")).expect("written");
     assert_eq!(starts, "started\n", "one process only");
     agent.stop().await;
