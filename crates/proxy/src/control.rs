@@ -3,7 +3,6 @@
 //! A connection carries requests and replies in strict turn. A request that was sent is carried out even when its
 //! connection breaks before the answer; asking again is always safe, because every request is idempotent.
 
-use crate::gateway::DataPath;
 use firedrill_model::command::{FailureKind, Route};
 use firedrill_model::{ClusterName, CommandFailure, Endpoint, Generation, Span, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -114,8 +113,6 @@ pub struct Status {
     pub generation: Generation,
     /// Where it sends connections.
     pub route: Route,
-    /// How it moves bytes.
-    pub data_path: DataPath,
     /// Connections of clients that are open now, those held included.
     pub sessions: u64,
     /// Of those, how many wait for a primary.

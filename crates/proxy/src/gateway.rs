@@ -22,7 +22,7 @@ mod switch;
 mod timers;
 mod worker;
 
-pub use config::{DataPath, GatewayConfig, GatewayError};
+pub use config::{GatewayConfig, GatewayError};
 
 use acceptor::Acceptor;
 use firedrill_model::Endpoint;

@@ -5,7 +5,7 @@ use firedrill_host::process::{self, Child, Signal, Spawn, Stream};
 use firedrill_model::command::Route;
 use firedrill_model::{ClusterName, Endpoint, Generation};
 use firedrill_proxy::control::Client;
-use firedrill_proxy::gateway::{DataPath, GatewayConfig};
+use firedrill_proxy::gateway::GatewayConfig;
 use std::error::Error;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -65,9 +65,7 @@ impl Fleet {
         let (server, database) = start_server(directory.path()).await?;
         let mut contenders = vec![Contender { name: "direct".to_owned(), address: database, process: None }];
         contenders.push(start_haproxy(directory.path(), database).await?);
-        for path in DataPath::ALL {
-            contenders.push(start_gateway(directory.path(), database, path).await?);
-        }
+        contenders.push(start_gateway(directory.path(), database).await?);
         Ok(Self { contenders, database, _server: server, _directory: directory })
     }
 
@@ -144,17 +142,12 @@ async fn start_haproxy(directory: &Path, database: SocketAddr) -> Result<Contend
     Ok(Contender { name: "HAProxy (TCP mode)".to_owned(), address, process })
 }
 
-async fn start_gateway(
-    directory: &Path,
-    database: SocketAddr,
-    data_path: DataPath,
-) -> Result<Contender, Box<dyn Error>> {
+async fn start_gateway(directory: &Path, database: SocketAddr) -> Result<Contender, Box<dyn Error>> {
     let endpoint = |address: SocketAddr| Endpoint { address: address.ip(), port: address.port() };
-    let (address, file) = (free_port()?, directory.join(format!("gateway-{data_path}")));
+    let (address, file) = (free_port()?, directory.join("gateway.json"));
     let at = |suffix| file.with_extension(suffix);
     let cluster: ClusterName = "bench".parse()?;
-    let mut config = GatewayConfig::new(cluster.clone(), endpoint(address), at("control"), at("state"));
-    config.data_path = data_path;
+    let config = GatewayConfig::new(cluster.clone(), endpoint(address), at("control"), at("state"));
     std::fs::write(&file, serde_json::to_vec(&config)?)?;
     let log = at("log");
     let process = logged(std::env::current_exe()?, log.clone()).arg(GATEWAY_FLAG).arg(&file).spawn()?;
@@ -162,5 +155,5 @@ async fn start_gateway(
     until_open(address, &log).await?;
     let route = Route::Primary { node: "primary".parse()?, endpoint: endpoint(database) };
     Client::connect(&config.control).await?.set_route(&cluster, Generation(1), &route).await?;
-    Ok(Contender { name: format!("gateway ({data_path})"), address, process })
+    Ok(Contender { name: "gateway".to_owned(), address, process })
 }

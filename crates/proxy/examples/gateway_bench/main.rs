@@ -2,8 +2,8 @@
 //!
 //! `cargo run --release -p firedrill-proxy --example gateway_bench -- [ROUNDS] [SECONDS]`
 //!
-//! Starts a MariaDB server of its own, HAProxy and one gateway per way of moving bytes, and lets sysbench speak to each
-//! in turn, ROUNDS times; prints medians and their ratio to the direct connection. Everything runs on this machine and
+//! Starts a MariaDB server, HAProxy and a gateway of its own, and lets sysbench speak to the server directly and through
+//! each in turn, ROUNDS times; prints medians and their ratio to the direct connection. Everything runs on this machine and
 //! shares its cores, so ratios can be compared and absolute figures cannot.
 
 mod fleet;

@@ -2,39 +2,16 @@
 
 use firedrill_model::{ClusterName, Endpoint, Span};
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::thread;
 
 /// Descriptors beside those of sessions: standard streams, listener, control connections, one epoll and one eventfd
-/// per loop, BPF maps; generous.
+/// per loop; generous.
 const DESCRIPTORS_SPARE: u64 = 256;
 
-/// Most event loops; more than this many cores do not help a gateway whose work is done in the kernel.
+/// Most event loops: a bound on what a slip in a configuration can start.
 const THREADS_MAX: usize = 64;
-
-/// How bytes are moved between the two sockets of a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DataPath {
-    /// Read into a buffer that stays in the cache, write from it.
-    #[default]
-    Copy,
-}
-
-impl DataPath {
-    /// Every way there is.
-    pub const ALL: [Self; 1] = [Self::Copy];
-}
-
-impl fmt::Display for DataPath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Copy => "copy",
-        })
-    }
-}
 
 /// The configuration of one gateway process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,9 +40,6 @@ pub struct GatewayConfig {
     /// Event loops; 0: one per core.
     #[serde(default)]
     pub threads: usize,
-    /// How bytes are moved.
-    #[serde(default)]
-    pub data_path: DataPath,
 }
 
 fn default_max_held() -> u64 {
@@ -98,7 +72,6 @@ impl GatewayConfig {
             max_sessions: default_max_sessions(),
             connect_timeout: default_connect_timeout(),
             threads: 0,
-            data_path: DataPath::default(),
         }
     }
 

@@ -149,7 +149,6 @@ impl Switchboard {
             listen: self.listen,
             generation: self.generation,
             route: self.route.clone(),
-            data_path: self.config.data_path,
             sessions: stats.sessions.load(Relaxed),
             held: stats.held.load(Relaxed),
             accepted: stats.accepted.load(Relaxed),

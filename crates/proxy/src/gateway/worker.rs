@@ -193,3 +193,48 @@ impl Worker {
 fn answer(done: &Sender<u64>, count: u64) {
     let _ = done.send(count);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::switch::Switchboard;
+    use firedrill_model::command::Route;
+    use firedrill_model::{ClusterName, Generation};
+    use std::thread;
+    use std::time::Duration;
+
+    /// Longer than any order needs that is on its way.
+    const SOON: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn no_loop_is_opened_before_every_loop_has_cut() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let cluster: ClusterName = "shop".parse().expect("a name");
+        let primary = Endpoint { address: [127, 0, 0, 1].into(), port: 3306 };
+        let path = |name| directory.path().join(name);
+        let config = Arc::new(GatewayConfig::new(cluster.clone(), primary, path("control"), path("state")));
+        let stats = Arc::default();
+        let (one, first) = Worker::new(&config, &stats).expect("a loop");
+        let (other, second) = Worker::new(&config, &stats).expect("a loop");
+        let mut board = Switchboard::new(&config, primary, Generation(0), vec![one, other], stats);
+        let route = Route::Primary { node: "east-1".parse().expect("a name"), endpoint: primary };
+        let switching = thread::spawn(move || board.set_route(&cluster, Generation(1), route));
+
+        let cut_by = |worker: &Worker| match worker.orders.recv_timeout(SOON) {
+            Ok(Order::Cut(done)) => answer(&done, 1),
+            other => panic!("{other:?} instead of a cut"),
+        };
+        cut_by(&first);
+        let early = first.orders.recv_timeout(Duration::from_millis(100));
+        assert!(early.is_err(), "{early:?} although the other loop still has sessions to the old primary");
+        cut_by(&second);
+        for worker in [&first, &second] {
+            assert!(!switching.is_finished(), "answered before every loop has the new route");
+            match worker.orders.recv_timeout(SOON) {
+                Ok(Order::Open(endpoint, done)) if endpoint == primary => answer(&done, 0),
+                other => panic!("{other:?} instead of the new primary"),
+            }
+        }
+        assert_eq!(switching.join().expect("no panic").expect("switched").sessions_cut, 2);
+    }
+}
