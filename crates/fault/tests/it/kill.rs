@@ -1,0 +1,54 @@
+//! Kill.
+
+use crate::lab::{LocalAgent, Victim, attack, id};
+use firedrill_fault::Context;
+use firedrill_model::attack::{AttackState, ProcessSelector};
+use firedrill_model::{Fault, NodeName};
+
+fn kill(signal: &str, process: ProcessSelector) -> Fault {
+    Fault::Kill { signal: signal.to_owned(), process }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn the_database_of_a_node_is_killed() {
+    let victim = Victim::new();
+    let identity = victim.identity();
+    let mut context = Context::new("here".parse().expect("name"));
+    context.database = Box::new(move |node: &NodeName| (node.as_str() == "east-1").then_some(identity));
+    let local = LocalAgent::new();
+    let mut agent = local.open_with(context).await;
+
+    let process = ProcessSelector::Database { node: "east-1".parse().expect("name") };
+    let report = agent.faults.inject(attack("k", kill("SIGKILL", process.clone()))).await;
+    assert_eq!(report.state, AttackState::Active, "{}", report.evidence);
+    assert!(report.evidence.contains("after SIGKILL"), "{}", report.evidence);
+    assert!(!identity.alive());
+    assert_eq!(agent.report().await.state, AttackState::Preparing);
+    assert_eq!(agent.report().await.state, AttackState::Active);
+    let undone = agent.faults.undo(&id("k")).await.expect("known");
+    assert_eq!(undone.state, AttackState::Undone);
+    assert!(agent.faults.active().is_empty());
+
+    let again = agent.faults.inject(attack("k2", kill("SIGKILL", process))).await;
+    assert_eq!(again.state, AttackState::Refused, "it is dead");
+    let missing = ProcessSelector::Database { node: "west-1".parse().expect("name") };
+    let refused = agent.faults.inject(attack("k3", kill("SIGKILL", missing))).await;
+    assert!(refused.state == AttackState::Refused && refused.evidence.contains("west-1"), "{}", refused.evidence);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_signal_without_a_measurable_effect_is_not_called_one() {
+    let victim = Victim::running(&["-c", "trap '' HUP; while :; do sleep 1; done"]);
+    let local = LocalAgent::new();
+    let agent = local.open().await;
+    let report = agent.faults.inject(attack("hup", kill("SIGHUP", victim.select()))).await;
+    assert_eq!(report.state, AttackState::NoEffect, "{}", report.evidence);
+    let report = agent.faults.inject(attack("stop", kill("SIGSTOP", victim.select()))).await;
+    assert_eq!(report.state, AttackState::Refused, "{}", report.evidence);
+    let report = agent.faults.inject(attack("init", kill("SIGKILL", ProcessSelector::Pid { pid: 1 }))).await;
+    assert_eq!(report.state, AttackState::Refused, "{}", report.evidence);
+    let own = ProcessSelector::Pid { pid: std::process::id() };
+    let report = agent.faults.inject(attack("self", kill("SIGKILL", own))).await;
+    assert_eq!(report.state, AttackState::Refused, "{}", report.evidence);
+    assert!(victim.identity().alive());
+}

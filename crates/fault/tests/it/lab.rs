@@ -1,0 +1,267 @@
+//! Two hosts (network namespaces) on a cable, a victim process, and an agent's faults on one of them.
+
+use firedrill_fault::{Context, Faults};
+use firedrill_host::link::Batch;
+use firedrill_host::netns;
+use firedrill_host::process::{Child, Identity, Pidfd, Signal, Spawn, State, run, state};
+use firedrill_model::attack::{AttackReport, ProcessSelector};
+use firedrill_model::{AttackId, AttackSpec, Fault, Span};
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// No condition of these tests takes this long.
+pub(crate) const WITHIN: Duration = Duration::from_secs(20);
+
+pub(crate) const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 79, 0, 1));
+pub(crate) const THERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 79, 0, 2));
+/// A second address of the far host: another peer.
+pub(crate) const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 79, 0, 3));
+/// Nobody has this address.
+pub(crate) const NOBODY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 79, 0, 99));
+
+pub(crate) struct Lab {
+    here: String,
+    there: String,
+    journal: tempfile::TempDir,
+}
+
+impl Lab {
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let stem = format!("fdf-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let lab = Self {
+            here: format!("{stem}-here"),
+            there: format!("{stem}-there"),
+            journal: tempfile::tempdir().expect("temp dir"),
+        };
+        for name in [&lab.here, &lab.there] {
+            netns::create(name).expect("these tests need root (CAP_SYS_ADMIN, CAP_NET_ADMIN)");
+        }
+        block_on(async {
+            let here = Batch::new().veth("eth0", "eth0", &lab.there).address("eth0", HERE, 24).up("eth0");
+            here.apply(Some(&netns::path(&lab.here))).await.expect("cable");
+            let there = Batch::new().address("eth0", THERE, 24).address("eth0", OTHER, 24).up("eth0");
+            there.apply(Some(&netns::path(&lab.there))).await.expect("far end");
+        });
+        assert!(lab.reaches(THERE) && lab.reaches(OTHER), "the cable works before anything is done to it");
+        lab
+    }
+
+    pub(crate) fn journal(&self) -> &Path {
+        self.journal.path()
+    }
+
+    /// Names of records and drafts in the journal.
+    pub(crate) fn journalled(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.journal()).expect("lists");
+        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        names.filter(|name| !name.ends_with(".lock")).collect()
+    }
+
+    /// Runs an agent's code on the near host.
+    pub(crate) fn agent<T: Send>(&self, work: impl AsyncFnOnce(Agent) -> T + Send) -> T {
+        netns::enter(&netns::path(&self.here), || {
+            block_on(async {
+                let context = Context::new("here".parse().expect("name"));
+                let (faults, reports) = Faults::open(self.journal(), context).await.expect("opens");
+                work(Agent { faults, reports }).await
+            })
+        })
+        .expect("enters")
+    }
+
+    /// A process on the near host that holds attacks (`examples/hold.rs`).
+    pub(crate) fn holder(&self, arguments: &[&str], attacks: &[AttackSpec]) -> Holder {
+        // …/deps/it-xxxx → …/examples/hold
+        let own = std::env::current_exe().expect("has a path");
+        let program = own.ancestors().nth(2).expect("in deps").join("examples/hold");
+        assert!(program.exists(), "{} is built with the tests of this crate", program.display());
+        let specs = attacks.iter().map(|attack| serde_json::to_string(attack).expect("serialises"));
+        let child = block_on(async {
+            let spawn = Spawn::new(program).arg(self.journal()).args(arguments).args(specs);
+            spawn.netns(netns::path(&self.here)).spawn().expect("starts")
+        });
+        Holder { child }
+    }
+
+    /// Whether a handshake from the near host to a closed port of that address is answered.
+    pub(crate) fn reaches(&self, address: IpAddr) -> bool {
+        self.round_trip(address).is_some()
+    }
+
+    /// How long that takes.
+    pub(crate) fn round_trip(&self, address: IpAddr) -> Option<Duration> {
+        let target = SocketAddr::from((address, 7));
+        self.near(|| {
+            let began = Instant::now();
+            match TcpStream::connect_timeout(&target, Duration::from_millis(600)) {
+                Err(problem) if problem.kind() == ErrorKind::ConnectionRefused => Some(began.elapsed()),
+                Err(problem) if problem.kind() == ErrorKind::TimedOut => None,
+                other => panic!("neither refused nor lost: {other:?}"),
+            }
+        })
+    }
+
+    /// Whether a packet gets from one host to the other without any answer: out (from the near host) and in.
+    pub(crate) fn passes_out_and_in(&self) -> (bool, bool) {
+        let near = self.near(|| UdpSocket::bind((HERE, 0)).expect("binds"));
+        let far = netns::enter(&netns::path(&self.there), || UdpSocket::bind((THERE, 0)).expect("binds"));
+        let far = far.expect("enters");
+        let passes = |from: &UdpSocket, to: &UdpSocket| {
+            to.set_read_timeout(Some(Duration::from_millis(300))).expect("sets");
+            from.send_to(b"x", to.local_addr().expect("bound")).expect("a drop must not show at the sender");
+            to.recv(&mut [0; 8]).is_ok()
+        };
+        (passes(&near, &far), passes(&far, &near))
+    }
+
+    /// All that could be left in the near host's packet filter.
+    pub(crate) fn filter(&self) -> String {
+        let queues = "cat /proc/thread-self/net/netfilter/nfnetlink_queue";
+        let script = format!("nft list ruleset; iptables-save 2>/dev/null | grep -v '^#'; {queues}");
+        self.near(|| block_on(run(Spawn::new("sh").args(["-c", &script]), WITHIN))).expect("prints").text()
+    }
+
+    fn near<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        netns::enter(&netns::path(&self.here), work).expect("enters")
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        for name in [&self.here, &self.there] {
+            let cleaned = netns::kill_processes(&netns::path(name)).and_then(|_| netns::delete(name));
+            if let Err(problem) = cleaned {
+                assert!(std::thread::panicking(), "{problem}");
+            }
+        }
+    }
+}
+
+/// The faults of the near host, as an agent holds them.
+pub(crate) struct Agent {
+    pub(crate) faults: Faults,
+    pub(crate) reports: mpsc::Receiver<AttackReport>,
+}
+
+impl Agent {
+    /// The next report.
+    pub(crate) async fn report(&mut self) -> AttackReport {
+        tokio::time::timeout(WITHIN, self.reports.recv()).await.expect("in time").expect("the faults live")
+    }
+}
+
+/// A process that holds attacks; killed when dropped.
+pub(crate) struct Holder {
+    child: Child,
+}
+
+impl Holder {
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.child.signal(signal).expect("alive");
+    }
+
+    /// Waits until it has killed itself (or was killed).
+    pub(crate) fn dies(&self) {
+        let exit = block_on(async { tokio::time::timeout(WITHIN, self.child.exited()).await });
+        let exit = exit.expect("dies in time").expect("watches");
+        assert_eq!(exit, firedrill_host::process::Exit::Signal(Signal::SIGKILL));
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        // Dead already in most tests.
+        let _dead = self.child.signal(Signal::SIGKILL);
+    }
+}
+
+/// A process to be attacked; killed when dropped.
+pub(crate) struct Victim {
+    child: Child,
+}
+
+impl Victim {
+    pub(crate) fn new() -> Self {
+        Self::running(&["-c", "exec sleep 600"])
+    }
+
+    pub(crate) fn running(script: &[&str]) -> Self {
+        Self { child: Spawn::new("sh").args(script).spawn().expect("starts") }
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        self.child.identity()
+    }
+
+    pub(crate) fn select(&self) -> ProcessSelector {
+        ProcessSelector::Pid { pid: self.child.pid() }
+    }
+
+    pub(crate) fn state(&self) -> Option<State> {
+        state(self.child.pid())
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.child.signal(signal).expect("alive");
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        if let Ok(handle) = Pidfd::open(self.child.pid()) {
+            let _dead = handle.signal(Signal::SIGKILL);
+        }
+    }
+}
+
+/// An attack of 30 seconds.
+pub(crate) fn attack(id: &str, fault: Fault) -> AttackSpec {
+    AttackSpec { id: AttackId(id.to_owned()), fault, duration: Span::secs(30), severs_server: false }
+}
+
+pub(crate) fn id(text: &str) -> AttackId {
+    AttackId(text.to_owned())
+}
+
+/// Waits for a condition, and says which one when it does not come.
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) -> Duration {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < WITHIN, "{what} did not come about within {WITHIN:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    began.elapsed()
+}
+
+pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime").block_on(work)
+}
+
+/// The journal's directory, for tests that need no hosts.
+pub(crate) struct LocalAgent {
+    dir: tempfile::TempDir,
+}
+
+impl LocalAgent {
+    pub(crate) fn new() -> Self {
+        Self { dir: tempfile::tempdir().expect("temp dir") }
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.dir.path().to_owned()
+    }
+
+    pub(crate) async fn open(&self) -> Agent {
+        self.open_with(Context::new("here".parse().expect("name"))).await
+    }
+
+    pub(crate) async fn open_with(&self, context: Context) -> Agent {
+        let (faults, reports) = Faults::open(self.dir.path(), context).await.expect("opens");
+        Agent { faults, reports }
+    }
+}

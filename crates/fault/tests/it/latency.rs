@@ -1,0 +1,101 @@
+//! Latency and loss.
+
+use crate::lab::{Lab, NOBODY, OTHER, THERE, attack, id};
+use firedrill_model::attack::{AttackState, Percent};
+use firedrill_model::{Fault, Span};
+use std::io::ErrorKind;
+use std::time::{Duration, Instant};
+use tokio::net::TcpStream;
+
+fn slow(delay_ms: u64, jitter_ms: u64, loss: f64) -> Fault {
+    Fault::Latency {
+        peers: vec![THERE],
+        delay: Span::millis(delay_ms),
+        jitter: Span::millis(jitter_ms),
+        loss_percent: Percent::try_from(loss).expect("in range"),
+    }
+}
+
+/// The time of a handshake with the peer, without keeping the agent from renewing its leases.
+async fn handshake() -> Option<Duration> {
+    let began = Instant::now();
+    let connecting = TcpStream::connect((THERE, 7));
+    let answer = tokio::time::timeout(Duration::from_millis(600), connecting).await.ok()?;
+    assert_eq!(answer.expect_err("closed").kind(), ErrorKind::ConnectionRefused);
+    Some(began.elapsed())
+}
+
+async fn median_of(probes: usize) -> Duration {
+    let mut times = Vec::new();
+    for _ in 0..probes {
+        times.extend(handshake().await);
+    }
+    assert!(!times.is_empty(), "no probe was answered");
+    times.sort();
+    times[times.len() / 2]
+}
+
+#[test]
+fn packets_are_as_late_as_asked_and_then_on_time() {
+    let lab = Lab::new();
+    let before = lab.filter();
+    lab.agent(async |agent| {
+        let report = agent.faults.inject(attack("slow", slow(100, 0, 0.0))).await;
+        assert_eq!(report.state, AttackState::Active, "{}", report.evidence);
+        // Bounds for a busy machine; an idle one shows 100.1 to 101 ms.
+        let late = median_of(11).await;
+        assert!((Duration::from_millis(99)..Duration::from_millis(150)).contains(&late), "{late:?}");
+        let other = lab.round_trip(OTHER).expect("answers");
+        assert!(other < Duration::from_millis(80), "only the peer is slow: {other:?}");
+        let report = agent.faults.undo(&id("slow")).await.expect("known");
+        assert_eq!(report.state, AttackState::Undone, "{}", report.evidence);
+        assert!(median_of(11).await < Duration::from_millis(50));
+    });
+    assert_eq!(lab.filter(), before);
+    assert_eq!(lab.journalled(), [""; 0]);
+}
+
+#[test]
+fn jitter_spreads_and_loss_loses() {
+    let lab = Lab::new();
+    lab.agent(async |agent| {
+        let report = agent.faults.inject(attack("rough", slow(40, 30, 30.0))).await;
+        assert_eq!(report.state, AttackState::Active, "{}", report.evidence);
+        let mut answered = Vec::new();
+        for _ in 0..60 {
+            answered.extend(handshake().await);
+        }
+        assert!((20..60).contains(&answered.len()), "{} of 60 answered, 42 expected", answered.len());
+        let spread = answered.iter().max().expect("some").saturating_sub(*answered.iter().min().expect("some"));
+        assert!(spread > Duration::from_millis(20), "{spread:?}");
+        assert!(answered.iter().all(|time| *time > Duration::from_millis(9)), "{answered:?}");
+    });
+    assert!(lab.round_trip(THERE).expect("answers") < Duration::from_millis(9), "an agent that lets go leaves nothing");
+}
+
+#[test]
+fn delays_add_up_and_end_alone() {
+    let lab = Lab::new();
+    lab.agent(async |agent| {
+        assert_eq!(agent.faults.inject(attack("a", slow(60, 0, 0.0))).await.state, AttackState::Active);
+        assert_eq!(agent.faults.inject(attack("b", slow(80, 0, 0.0))).await.state, AttackState::Active);
+        let both = median_of(5).await;
+        assert!((Duration::from_millis(139)..Duration::from_millis(200)).contains(&both), "{both:?}");
+        agent.faults.undo(&id("a")).await.expect("known");
+        let one = median_of(5).await;
+        assert!((Duration::from_millis(79)..Duration::from_millis(130)).contains(&one), "{one:?}");
+    });
+}
+
+#[test]
+fn what_cannot_be_measured_is_not_claimed() {
+    let lab = Lab::new();
+    lab.agent(async |agent| {
+        let Fault::Latency { delay, jitter, loss_percent, .. } = slow(50, 0, 0.0) else { panic!("made above") };
+        let fault = Fault::Latency { peers: vec![NOBODY], delay, jitter, loss_percent };
+        let report = agent.faults.inject(attack("nobody", fault)).await;
+        assert_eq!(report.state, AttackState::NoEffect, "{}", report.evidence);
+        let report = agent.faults.inject(attack("nothing", slow(0, 0, 0.0))).await;
+        assert_eq!(report.state, AttackState::Refused, "{}", report.evidence);
+    });
+}

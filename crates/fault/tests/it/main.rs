@@ -1,0 +1,9 @@
+//! Every fault against a real kernel: its effect is measured from outside, and nothing is left of it, however it ends.
+//! Needs root; fails loudly without.
+
+mod crash;
+mod kill;
+mod lab;
+mod latency;
+mod partition;
+mod pause;
