@@ -24,12 +24,17 @@ const REPORTS_MAX: usize = 4 * (ATTACKS_MAX + ENDED_MAX);
 /// The file whose lock says which process the journal belongs to.
 const HOLDER_LOCK: &str = "holder.lock";
 
+/// Finds the process of a node.
+pub type FindDatabase = dyn Fn(&NodeName) -> Option<Identity> + Send + Sync;
+/// Is told of a step of an attack.
+pub type OnStep = dyn Fn(&AttackId, Step) + Send + Sync;
+
 /// What faults have to know of their host.
 pub struct Context {
     /// Its name, for reports.
     pub host: HostName,
     /// The database server process of a node that lives here; `None` when there is none (now).
-    pub database: Box<dyn Fn(&NodeName) -> Option<Identity> + Send + Sync>,
+    pub database: Box<FindDatabase>,
     /// TCP endpoints on other hosts that may be connected to and left at once, to measure paths with. Hosts that
     /// appear here, and the peers that an attack names, are also probed on a closed port.
     pub acquaintances: Box<dyn Fn() -> Vec<SocketAddr> + Send + Sync>,
@@ -37,7 +42,7 @@ pub struct Context {
     /// only where something else watches over the journal.
     pub rescue: Option<Box<dyn Fn() -> Spawn + Send + Sync>>,
     /// Told of each step of each attack; tests crash there.
-    pub on_step: Box<dyn Fn(&AttackId, Step) + Send + Sync>,
+    pub on_step: Box<OnStep>,
 }
 
 impl Context {
@@ -133,8 +138,7 @@ impl Faults {
         };
         // An error means that the task has ended: the report is the last one.
         let _settled = latest.wait_for(|report| report.state != AttackState::Preparing).await.map(drop);
-        let report = latest.borrow().clone();
-        report
+        latest.borrow().clone()
     }
 
     /// Takes a fault out; returns when it was seen to be out, or when that failed. Repeating it is harmless, and tries

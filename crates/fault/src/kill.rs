@@ -1,7 +1,7 @@
 //! Kill: a signal that ends a process. Nothing is taken back.
 
 use crate::journal::Undo;
-use crate::kinds::{Asked, Effect, Mechanism, Pending, Refusal, StillThere};
+use crate::kinds::{Asked, Checking, Effect, Mechanism, Pending, Refusal, StillThere};
 use crate::target::{self, Target};
 use firedrill_host::HostError;
 use firedrill_host::process::Signal;
@@ -13,7 +13,7 @@ const KILLED_WITHIN: Duration = Duration::from_secs(5);
 /// A signal that the process may handle: a database flushes before it ends.
 const ENDED_WITHIN: Duration = Duration::from_secs(30);
 
-pub(crate) fn preflight(asked: Asked) -> Pending<'static, Result<Box<dyn Mechanism>, Refusal>> {
+pub(crate) fn preflight(asked: Asked) -> Checking {
     Box::pin(async move {
         let Fault::Kill { signal, process } = &asked.fault else {
             return Err(Refusal(format!("{} is no kill", asked.fault)));

@@ -13,6 +13,9 @@ use std::time::Duration;
 /// A step of a fault, under way.
 pub(crate) type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+/// A preflight: the fault, ready to be injected, or why not.
+pub(crate) type Checking = Pending<'static, Result<Box<dyn Mechanism>, Refusal>>;
+
 /// A kind of fault and its steps. The first is a function, as nothing exists yet; the middle ones are those of the
 /// [`Mechanism`] that it makes; the last two need nothing but what the journal holds.
 pub struct Kind {
@@ -20,7 +23,7 @@ pub struct Kind {
     pub name: &'static str,
     /// One line for people.
     pub summary: &'static str,
-    pub(crate) preflight: fn(Asked) -> Pending<'static, Result<Box<dyn Mechanism>, Refusal>>,
+    pub(crate) preflight: fn(Asked) -> Checking,
     pub(crate) undo: fn(&Undo) -> Pending<'_, Result<(), HostError>>,
     pub(crate) verify_undone: fn(&Undo) -> Pending<'_, Result<String, StillThere>>,
 }

@@ -28,5 +28,5 @@ mod target;
 
 pub use attack::Step;
 pub use error::FaultError;
-pub use faults::{ATTACKS_MAX, Context, Faults};
+pub use faults::{ATTACKS_MAX, Context, Faults, FindDatabase, OnStep};
 pub use rescue::rescue;

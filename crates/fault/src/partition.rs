@@ -4,7 +4,7 @@
 //! succeeds, as it does when a cable is cut far away.
 
 use crate::journal::Undo;
-use crate::kinds::{Asked, Effect, Mechanism, Pending, Refusal};
+use crate::kinds::{Asked, Checking, Effect, Mechanism, Pending, Refusal};
 use crate::network::{self, ANSWERED_WITHIN, Others};
 use crate::probe;
 use firedrill_host::HostError;
@@ -14,7 +14,7 @@ use firedrill_model::attack::Direction;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-pub(crate) fn preflight(asked: Asked) -> Pending<'static, Result<Box<dyn Mechanism>, Refusal>> {
+pub(crate) fn preflight(asked: Asked) -> Checking {
     Box::pin(async move {
         let Fault::Partition { peers, direction } = &asked.fault else {
             return Err(Refusal(format!("{} is no partition", asked.fault)));

@@ -1,7 +1,7 @@
 //! Pause: a process is stopped (SIGSTOP), its ports and connections stay open, and it is continued later.
 
 use crate::journal::Undo;
-use crate::kinds::{Asked, Effect, Mechanism, Pending, Refusal, StillThere};
+use crate::kinds::{Asked, Checking, Effect, Mechanism, Pending, Refusal, StillThere};
 use crate::target::{self, Target};
 use firedrill_host::HostError;
 use firedrill_host::process::{Signal, State, thread_states};
@@ -15,7 +15,7 @@ const CONTINUED_WITHIN: Duration = Duration::from_secs(2);
 /// How often the states of threads are looked at meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
-pub(crate) fn preflight(asked: Asked) -> Pending<'static, Result<Box<dyn Mechanism>, Refusal>> {
+pub(crate) fn preflight(asked: Asked) -> Checking {
     Box::pin(async move {
         let Fault::Pause { process } = &asked.fault else {
             return Err(Refusal(format!("{} is no pause", asked.fault)));

@@ -8,7 +8,7 @@ mod schedule;
 mod shaper;
 
 use crate::journal::Undo;
-use crate::kinds::{Asked, Effect, Mechanism, Pending, Refusal};
+use crate::kinds::{Asked, Checking, Effect, Mechanism, Pending, Refusal};
 use crate::network::{self, Others, fnv1a};
 use crate::probe;
 use firedrill_host::HostError;
@@ -29,7 +29,7 @@ const MEASURED_WITHIN: Duration = Duration::from_secs(4);
 /// Less than the second after which a lost handshake is sent again: a repeated one must not count as a slow one.
 const PROBE_SLACK: Duration = Duration::from_millis(700);
 
-pub(crate) fn preflight(asked: Asked) -> Pending<'static, Result<Box<dyn Mechanism>, Refusal>> {
+pub(crate) fn preflight(asked: Asked) -> Checking {
     Box::pin(async move {
         let Fault::Latency { peers, delay, jitter, loss_percent } = &asked.fault else {
             return Err(Refusal(format!("{} is no latency", asked.fault)));
