@@ -4,6 +4,7 @@ use crate::args::Server;
 use crate::exit::Outcome;
 use anyhow::Context;
 use serde::de::DeserializeOwned;
+use std::os::fd::AsFd;
 use std::path::Path;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -32,8 +33,21 @@ pub(crate) async fn workload(spec: &Path, dir: &Path) -> anyhow::Result<Outcome>
     Ok(Outcome::done())
 }
 
-pub(crate) async fn rescue(_journal: &Path) -> anyhow::Result<Outcome> {
-    anyhow::bail!("not wired yet")
+/// Takes over when the agent at the other end of standard input is gone.
+pub(crate) async fn rescue(journal: &Path) -> anyhow::Result<Outcome> {
+    let pipe = std::io::stdin().as_fd().try_clone_to_owned().context("standard input is not the agent's pipe")?;
+    let rescued = firedrill_fault::rescue::rescue(journal, pipe).await?;
+    let mut outcome = Outcome::done();
+    for attack in rescued {
+        match attack.outcome {
+            Ok(evidence) => tracing::info!(attack = %attack.id, evidence, "taken out for a lost agent"),
+            Err(problem) => {
+                tracing::error!(attack = %attack.id, problem, "NOT taken out for a lost agent");
+                outcome = Outcome(crate::exit::TOOL_ERROR);
+            }
+        }
+    }
+    Ok(outcome)
 }
 
 fn read<T: DeserializeOwned>(file: &Path) -> anyhow::Result<T> {
