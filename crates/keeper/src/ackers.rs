@@ -172,7 +172,7 @@ pub(crate) fn after(core: &mut Core, command: &NodeCommand, result: &Result<Node
     }
 }
 
-fn disturbs(command: &NodeCommand) -> bool {
+pub(crate) fn disturbs(command: &NodeCommand) -> bool {
     matches!(
         command,
         NodeCommand::Follow { .. }
@@ -220,12 +220,6 @@ pub(crate) fn pay(core: &mut Core) {
         .filter(|(_, entry)| entry.debt.is_some())
         .map(|(node, entry)| (node.clone(), entry.clone()))
         .collect();
-    for (node, entry) in &indebted {
-        let Some(debt) = &entry.debt else { continue };
-        if !debt.settled {
-            settle(core, node, entry);
-        }
-    }
     ask_barrier(core, &indebted);
     for (_, entry) in &indebted {
         if let Some(barrier) = entry.debt.as_ref().and_then(|debt| debt.barrier.clone()) {
@@ -234,14 +228,10 @@ pub(crate) fn pay(core: &mut Core) {
     }
 }
 
-/// When the restart's outcome is unknown, a restart with a known outcome takes its place: once that is answered, the
-/// first is over too.
-fn settle(core: &mut Core, node: &NodeName, entry: &Acker) {
-    let gone = core.evidence.node(node).is_some_and(|evidence| evidence.observation.process.is_gone());
-    if entry.armed && !gone && !core.busy(node) && core.reachable(node) && rested(core, node) {
-        let within = core.policy().step_within;
-        core.perform(Owner::Upkeep, NodeCommand::SetAcker { node: node.clone(), on: true }, within);
-    }
+/// The outcome of a restart of this acker is not known. Once another restart was answered, the first is over too.
+pub(crate) fn unsettled(core: &Core, node: &NodeName) -> bool {
+    let debt = core.journal.ackers.get(node).and_then(|entry| entry.debt.as_ref());
+    debt.is_some_and(|debt| !debt.settled)
 }
 
 fn ask_barrier(core: &mut Core, indebted: &[(NodeName, Acker)]) {

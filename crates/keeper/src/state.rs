@@ -2,7 +2,8 @@
 
 use crate::ackers::AckerJournal;
 use crate::saga::Saga;
-use firedrill_model::{ClusterSpec, Generation, NodeName, NodeSpec, Operation, RegionName, Role, Timestamp};
+use firedrill_model::observation::ProcessState;
+use firedrill_model::{ClusterSpec, Generation, NodeName, NodeSpec, Operation, RegionName, Role, Span, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Deref;
@@ -59,6 +60,31 @@ pub(crate) struct NodeRecord {
     /// The server process that was last seen running there. A primary found under another process id was down in
     /// between, and what it holds is in doubt.
     pub(crate) pid: Option<u32>,
+    /// The one before, and when the server was started anew: observations of it soon after are late.
+    pub(crate) former: Option<(u32, Timestamp)>,
+}
+
+/// An observation can have been made before the answer to a command and still arrive after it, by this much at most:
+/// agents send both over one connection, in order, as soon as they have them.
+const LATE_AT_MOST: Span = Span::secs(3);
+
+impl NodeRecord {
+    /// The server was started by the keeper's order: the next process seen there is a new one.
+    pub(crate) fn restarted(&mut self, now: Timestamp) {
+        if let Some(pid) = self.pid.take() {
+            self.former = Some((pid, now));
+        }
+    }
+
+    /// An observation that was made before the keeper's own restart of the server, or that cannot be told from one.
+    pub(crate) fn is_late(&self, now: Timestamp, process: ProcessState) -> bool {
+        let Some((former, started)) = self.former.filter(|_| self.pid.is_none()) else { return false };
+        let of_former = match process {
+            ProcessState::Running { pid, .. } | ProcessState::Exited { pid } => pid == former,
+            ProcessState::Absent => true,
+        };
+        of_former && now.since(started) < LATE_AT_MOST
+    }
 }
 
 /// Whether a node may be used.
@@ -86,7 +112,7 @@ impl KeeperState {
         let primary = spec.nodes.iter().find(|node| node.initial_role == Role::Primary)?.clone();
         let mut nodes = BTreeMap::new();
         for node in &spec.nodes {
-            let record = NodeRecord { role: node.initial_role, standing: Standing::InService, pid: None };
+            let record = NodeRecord { role: node.initial_role, standing: Standing::InService, pid: None, former: None };
             nodes.insert(node.name.clone(), record);
         }
         let mut state = Self {

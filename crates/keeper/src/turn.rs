@@ -119,6 +119,9 @@ fn observed(core: &mut Core, observation: NodeObservation) {
     {
         host_changed(core, &host, true);
     }
+    if record.is_late(core.now, observation.process) {
+        return;
+    }
     ackers::observed(core, &node, record.pid, observation.process);
     let primary = node == core.journal.primary;
     if let ProcessState::Running { pid, .. } = observation.process
@@ -156,8 +159,14 @@ fn answered(core: &mut Core, id: CallId, result: Result<NodeReply, CommandFailur
     let Some(Call { owner, command, .. }) = core.calls.remove(&id) else { return };
     let node = command.node().cloned();
     let now = core.now;
-    if let Some(evidence) = node.as_ref().and_then(|node| core.evidence.node_mut(node)) {
+    let changing = ackers::disturbs(&command) || matches!(owner, Owner::Upkeep);
+    if changing && let Some(evidence) = node.as_ref().and_then(|node| core.evidence.node_mut(node)) {
         evidence.commanded_at = Some(now);
+    }
+    if let (Some(node), Ok(NodeReply::Started { .. })) = (&node, &result)
+        && let Some(record) = core.journal.edit().nodes.get_mut(node)
+    {
+        record.restarted(now);
     }
     ackers::after(core, &command, &result);
     match (owner, node) {

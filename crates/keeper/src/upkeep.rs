@@ -173,7 +173,10 @@ fn keep_follower(core: &mut Core, node: &NodeName, status: &ServerStatus) {
     let connected = replication.is_some_and(|one| one.receiver == Receiver::Connected);
     let command = if !follows {
         NodeCommand::Follow { node: node.clone(), source: endpoint, acker }
-    } else if status.semi_sync.acker_enabled != acker || acker && connected && !status.semi_sync.acker_active {
+    } else if status.semi_sync.acker_enabled != acker
+        || acker && connected && !status.semi_sync.acker_active
+        || crate::ackers::unsettled(core, node)
+    {
         NodeCommand::SetAcker { node: node.clone(), on: acker }
     } else {
         if connected {

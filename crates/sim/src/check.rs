@@ -143,9 +143,9 @@ impl World {
             self.call_person();
         }
         if self.now > quiet_since + SETTLES_WITHIN {
-            let problems = self.control.keeper.as_ref().map(|keeper| keeper.view(timestamp(self.now)).problems);
+            let what = self.unsettled();
             let now = self.now;
-            self.checker.broken(now, format!("it did not settle: {}", problems.unwrap_or_default().join("; ")));
+            self.checker.broken(now, format!("it did not settle: {what}"));
         }
     }
 
@@ -177,6 +177,22 @@ impl World {
             return false;
         }
         true
+    }
+
+    /// What is not as it should be.
+    fn unsettled(&self) -> String {
+        let Some(view) = self.control.keeper.as_ref().map(|keeper| keeper.view(timestamp(self.now))) else {
+            return "the server is down".to_owned();
+        };
+        let lengths: Vec<(usize, bool)> = self.nodes.iter().map(|node| (node.log.len(), node.answers())).collect();
+        let ago = (self.now - self.clients.last_ok) / SECOND;
+        format!(
+            "redundant {}, route {:?}, last OK {ago} s ago, logs {lengths:?}, operations {:?}; {}",
+            view.fully_redundant,
+            self.gateway.route,
+            view.operations,
+            view.problems.join("; ")
+        )
     }
 
     /// A person reads why the promotion waits, and accepts what may be lost.
