@@ -1,6 +1,7 @@
 //! Makes a history of N operations (nine writes to one read) in a file, checks it, and says how long that took and how
 //! much memory it needed: `cargo run --release -p firedrill-ledger --example ledger_bench -- 10000000`.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+#![expect(clippy::disallowed_methods, reason = "the benchmark brings the file and the clock to the pure checker")]
 
 use firedrill_ledger::history::{FinalRead, Header, Mark, NodeState, Operation, Outcome, Primary, Record, Trailer};
 use firedrill_ledger::history::{TableFingerprint, Via, Writer};

@@ -18,6 +18,10 @@ const KNOWN_WITHIN: Duration = Duration::from_secs(2);
 /// than the patience of a person.
 const CONVERGE_WITHIN: Duration = Duration::from_secs(20);
 
+/// A node that cannot be reached for this long is recorded as unread: it is dead or cut off, and waiting for it would
+/// only delay the report.
+const REACH_WITHIN: Duration = Duration::from_secs(3);
+
 /// Reading one node to the end may take this much longer.
 const READ_WITHIN: Duration = Duration::from_secs(60);
 
@@ -122,7 +126,8 @@ async fn identify(opts: &Opts, by: Instant) -> Result<(Conn, Identity), Problem>
 
 /// Waits for one node to catch up, and reads it whether it did or not.
 async fn read_node(load: &Load, opts: &Opts, target: Option<&Target>, by: Instant) -> Result<NodeState, Problem> {
-    let (mut conn, identity) = identify(opts, by).await?;
+    let reach_by = by.min(Instant::now() + REACH_WITHIN);
+    let (mut conn, identity) = identify(opts, reach_by).await?;
     let converged = match target {
         Some(target) if identity.server == target.server => true,
         // Without a binary log there is no position to wait for, and nothing can be compared.

@@ -24,8 +24,7 @@ pub(crate) struct Identity {
 /// Why a node could not be asked, for people.
 pub(crate) type Problem = String;
 
-/// A problem in words.
-pub(crate) fn problem(error: &Error) -> Problem {
+fn problem(error: Error) -> Problem {
     error.to_string()
 }
 
@@ -37,7 +36,7 @@ pub(crate) async fn identity(conn: &mut Conn) -> Result<Identity, Problem> {
              @@gtid_binlog_state",
         )
         .await
-        .map_err(|error| problem(&error))?;
+        .map_err(problem)?;
     let (server, read_only, binlog_pos, position, binlog_state) = row.ok_or("the server answered nothing")?;
     let wrong = |error: firedrill_model::gtid::GtidError| error.to_string();
     Ok(Identity {
@@ -53,7 +52,7 @@ pub(crate) async fn identity(conn: &mut Conn) -> Result<Identity, Problem> {
 /// Waits until a replica has applied everything up to `target`; false when it has not within the time.
 pub(crate) async fn caught_up(conn: &mut Conn, target: &GtidPos, within: Duration) -> Result<bool, Problem> {
     let question = format!("SELECT MASTER_GTID_WAIT('{target}', {:.3})", within.as_secs_f64());
-    let answer: Option<Option<i64>> = conn.query_first(question).await.map_err(|error| problem(&error))?;
+    let answer: Option<Option<i64>> = conn.query_first(question).await.map_err(problem)?;
     Ok(answer.flatten() == Some(0))
 }
 
@@ -78,9 +77,9 @@ async fn tokens(conn: &mut Conn, table: &str) -> Result<(TokenSet, TokenSet), Pr
     let mut rows = conn
         .query_iter(format!("SELECT writer, sequence FROM {table} FORCE INDEX (token) ORDER BY writer, sequence"))
         .await
-        .map_err(|error| problem(&error))?;
+        .map_err(problem)?;
     let (mut present, mut duplicates, mut last) = (TokenSet::default(), TokenSet::default(), None);
-    while let Some(row) = rows.next().await.map_err(|error| problem(&error))? {
+    while let Some(row) = rows.next().await.map_err(problem)? {
         let (writer, sequence) = mysql_async::from_row_opt(row).map_err(|error| error.to_string())?;
         let token = Token { writer, sequence };
         if last.replace(token) == Some(token) {
@@ -95,7 +94,7 @@ async fn tokens(conn: &mut Conn, table: &str) -> Result<(TokenSet, TokenSet), Pr
 /// Fingerprints of all tables of the connection's database that the user may read.
 pub(crate) async fn fingerprints(conn: &mut Conn) -> Result<Vec<TableFingerprint>, Problem> {
     let session = format!("SET SESSION max_statement_time = {FINGERPRINT_SECONDS_MAX}, time_zone = '+00:00'");
-    conn.query_drop(session).await.map_err(|error| problem(&error))?;
+    conn.query_drop(session).await.map_err(problem)?;
     let columns: Vec<(String, String)> = conn
         .query(
             "SELECT c.table_name, c.column_name FROM information_schema.columns c \
@@ -104,7 +103,7 @@ pub(crate) async fn fingerprints(conn: &mut Conn) -> Result<Vec<TableFingerprint
              ORDER BY c.table_name, c.ordinal_position",
         )
         .await
-        .map_err(|error| problem(&error))?;
+        .map_err(problem)?;
     let mut fingerprints = Vec::new();
     for table in columns.chunk_by(|(one, _), (other, _)| one == other) {
         let name = &table[0].0;
@@ -115,7 +114,7 @@ pub(crate) async fn fingerprints(conn: &mut Conn) -> Result<Vec<TableFingerprint
                 .ok_or_else(|| "the server answered nothing".to_owned()),
             // The connection is still good when the server answered; only this table has no fingerprint.
             Err(Error::Server(refused)) => Err(refused.to_string()),
-            Err(error) => return Err(problem(&error)),
+            Err(error) => return Err(problem(error)),
         };
         fingerprints.push(TableFingerprint { table: name.clone(), content });
     }

@@ -77,16 +77,15 @@ async fn carry_out(spec: WorkloadSpec, dir: &Path, mut terminate: Signal) -> Res
     set_state(dir, &WorkloadState::FinalReads)?;
     let rest = async {
         while clients.join_next().await.is_some() {}
+        // The last sample is the load's; the final reads have none.
+        output.append(&load.recorder).await?;
         finals::read_all(&load).await;
+        Ok(())
     };
     tokio::select! {
-        () = rest => {}
-        _ = terminate.recv() => {
-            output.append(&load.recorder).await?;
-            return Err(WorkloadError::Terminated);
-        }
+        read = rest => read?,
+        _ = terminate.recv() => return Err(WorkloadError::Terminated),
     }
-    output.append(&load.recorder).await?;
     let (last, operations) = load.recorder.finish(&header);
     output.finish(last).await?;
     tracing::info!(run = %load.spec.run, operations, "history complete");

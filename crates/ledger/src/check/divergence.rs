@@ -2,6 +2,7 @@
 
 use super::finals::Finals;
 use super::findings;
+use super::writes::Writes;
 use crate::history::{NodeState, TableFingerprint};
 use crate::interval::TokenSet;
 use firedrill_model::Gtid;
@@ -14,39 +15,50 @@ pub(super) struct Comparison {
     pub(super) findings: Findings,
     /// What could not be told, one sentence each.
     pub(super) not_known: Vec<String>,
+    /// Transactions of a former primary that never came to the present one, on nodes that have not rejoined: what a
+    /// failover leaves behind. Those that were acknowledged are counted as lost; the others had no answer.
+    pub(super) left_behind: Vec<String>,
     /// Nodes beside the primary whose contents were compared as a whole.
     pub(super) compared: usize,
 }
 
 /// Compares every node that was read with the primary.
-pub(super) fn compare(finals: &Finals) -> Comparison {
+pub(super) fn compare(writes: &Writes, finals: &Finals) -> Comparison {
     let Some((primary_name, primary)) = finals.primary_read() else { return Comparison::default() };
+    let mut comparison = Comparison::default();
+    let unread = finals.unread().map(|(node, why)| format!("whether {node} differs: it could not be read ({why})"));
+    comparison.not_known.extend(unread);
+    // What a primary could not hand on before it lost its role is no more than what is lost or had no answer.
+    let unresolved = writes.unknown().count() + writes.acked().minus(&primary.present).count();
     let mut differences = Vec::new();
-    let mut not_known: Vec<String> =
-        finals.unread().map(|(node, why)| format!("whether {node} differs: it could not be read ({why})")).collect();
-    let mut compared = 0;
     for (node, state) in finals.others() {
         let mut of_content = Vec::new();
         if !primary.converged {
-            not_known.push(format!("whether {node} differs: {primary_name} was written to during the final reads"));
+            let why = format!("whether {node} differs: {primary_name} was written to during the final reads");
+            comparison.not_known.push(why);
         } else if state.converged {
             let mut unsure = Vec::new();
             of_content = content((primary_name, primary), (node, state), &mut unsure);
-            compared += usize::from(unsure.is_empty());
-            not_known.append(&mut unsure);
+            comparison.compared += usize::from(unsure.is_empty());
+            comparison.not_known.append(&mut unsure);
         } else {
             let (theirs, ours) = (&state.position, &primary.position);
-            not_known.push(format!("whether {node} differs: it is at {theirs} and did not reach {ours} in time"));
+            let why = format!("whether {node} differs: it is at {theirs} and did not reach {ours} in time");
+            comparison.not_known.push(why);
         }
         let same = state.converged && primary.converged && of_content.is_empty();
-        differences.extend(
-            errant(state, primary, finals, same).into_iter().map(|(first, last)| {
-                format!("{node} has transactions {first} to {last} that {primary_name} never had")
-            }),
-        );
+        for (first, last) in errant(state, primary, finals, same) {
+            let sentence = format!("{node} has transactions {first} to {last} that {primary_name} never had");
+            if !state.converged && last.sequence - first.sequence < unresolved && writes.was_primary(last.server) {
+                comparison.left_behind.push(format!("{sentence}: what a failover left behind, not rejoined yet"));
+            } else {
+                differences.push(sentence);
+            }
+        }
         differences.append(&mut of_content);
     }
-    Comparison { findings: findings(differences.into_iter()), not_known, compared }
+    comparison.findings = findings(differences.into_iter());
+    comparison
 }
 
 /// Transactions of this run in a node's binary log that the primary never had.

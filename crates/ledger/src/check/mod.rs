@@ -157,7 +157,7 @@ impl Replay {
                 if via == Via::Gateway {
                     self.read_gaps.served(at);
                 }
-                self.writes.seen(writer, &seen);
+                self.writes.seen(via, writer, &seen);
                 self.reads.answered(via, writer, began, from, &seen, &self.writes);
             }
             (Operation::Read { via, .. }, Outcome::Failed { .. }) => self.reads.failed(via),

@@ -12,6 +12,8 @@ struct Oddities {
     failed_but_present: Findings,
     duplicates: Findings,
     vanished: Findings,
+    /// Unknown writes that were seen on nodes only and are gone.
+    retracted: u64,
 }
 
 pub(super) fn summarise(
@@ -22,7 +24,8 @@ pub(super) fn summarise(
 ) -> LedgerSummary {
     let (writes, finals) = (&replay.writes, &replay.finals);
     let oddities = oddities(replay);
-    let comparison = divergence::compare(finals);
+    let comparison = divergence::compare(writes, finals);
+    let retracted = oddities.retracted;
     let (reads_ok, reads_failed) = replay.reads.totals();
     let mut summary = LedgerSummary {
         verdict: Verdict::Passed,
@@ -58,27 +61,34 @@ pub(super) fn summarise(
     summary.reasons.extend(broken);
     summary.reasons.extend(doubts);
     summary.reasons.extend(comparison.not_known.iter().map(|what| format!("not known: {what}")));
-    summary.reasons.extend(notes(&summary, replay, trailer));
+    summary.reasons.extend(comparison.left_behind);
+    summary.reasons.extend(notes(&summary, replay, trailer, retracted));
     summary
 }
 
 fn oddities(replay: &Replay) -> Oddities {
     let (writes, finals) = (&replay.writes, &replay.finals);
-    let (failed, unknown, seen) = (writes.failed_tokens(), writes.unknown(), writes.seen_tokens());
+    let (failed, unknown) = (writes.failed_tokens(), writes.unknown());
+    let (served, direct) = (writes.seen_served(), writes.seen_direct());
     let nothing = TokenSet::default();
     let primary = finals.primary_read();
     let (name, present) = primary.map_or(("", &nothing), |(name, state)| (name, &state.present));
     let there = failed.and(present);
-    let read_only_seen = failed.and(&seen).minus(present);
+    let mut only_seen = failed.and(&served).minus(present);
+    failed.and(&direct).minus(present).writers().for_each(|(writer, tokens)| only_seen.add(writer, tokens));
     let said_failed = there.iter().map(|token| format!("{token} is there on {name}"));
-    let said_failed = said_failed.chain(read_only_seen.iter().map(|token| format!("{token} was seen by a read")));
+    let said_failed = said_failed.chain(only_seen.iter().map(|token| format!("{token} was seen by a read")));
     let twice = primary.map_or_else(TokenSet::default, |(_, state)| state.duplicates.clone());
-    let gone = if primary.is_some() { unknown.and(&seen).minus(present) } else { nothing.clone() };
+    let gone = |seen: &TokenSet| if primary.is_some() { unknown.and(seen).minus(present) } else { nothing.clone() };
+    let vanished = gone(&served);
     Oddities {
         unknown_present: unknown.and(present).count(),
         failed_but_present: findings(said_failed),
         duplicates: findings(twice.iter().map(|token| format!("{token} is there more than once on {name}"))),
-        vanished: findings(gone.iter().map(|token| format!("{token} was seen by a read and is not on {name}"))),
+        retracted: gone(&direct).minus(&vanished).count(),
+        vanished: findings(
+            vanished.iter().map(|token| format!("{token} was seen through the gateway and is not on {name}")),
+        ),
     }
 }
 
@@ -124,12 +134,18 @@ fn doubts(
 }
 
 /// What a reader should know and what changes no verdict.
-fn notes(summary: &LedgerSummary, replay: &Replay, trailer: Trailer) -> Vec<String> {
+fn notes(summary: &LedgerSummary, replay: &Replay, trailer: Trailer, retracted: u64) -> Vec<String> {
     let mut notes: Vec<String> = skipped(trailer).into_iter().collect();
     if summary.writes_unknown > 0 {
         notes.push(format!(
             "{} writes had no answer, of which {} took effect (both are allowed)",
             summary.writes_unknown, summary.unknown_present
+        ));
+    }
+    if retracted > 0 {
+        notes.push(format!(
+            "{retracted} writes without an answer were seen on a replica and are gone (a replica may be ahead of an \
+             acknowledgement)"
         ));
     }
     if let Some(stale) = summary.stale.iter().find(|stale| stale.node == "gateway") {

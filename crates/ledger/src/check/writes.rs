@@ -1,5 +1,6 @@
 //! What became of each write, as its client saw it.
 
+use crate::history::Via;
 use crate::interval::{Intervals, TokenSet};
 use crate::token::{Nanos, Token};
 use firedrill_model::Gtid;
@@ -41,8 +42,10 @@ const NONE: u32 = u32::MAX;
 struct WriterLog {
     acked: Intervals,
     failed: Intervals,
-    /// What any read has seen.
-    seen: Intervals,
+    /// What reads through the gateway have seen.
+    seen_served: Intervals,
+    /// What reads on nodes have seen.
+    seen_direct: Intervals,
     /// For each sequence from 1, its index in [`Writes::acks`]; its length is the number of writes begun.
     ack_of: Vec<u32>,
     /// Its newest write has not ended yet.
@@ -119,8 +122,9 @@ impl Writes {
         }
     }
 
-    pub(super) fn seen(&mut self, writer: u32, seen: &Intervals) {
-        self.writers.entry(writer).or_default().seen.add(seen);
+    pub(super) fn seen(&mut self, via: Via, writer: u32, seen: &Intervals) {
+        let log = self.writers.entry(writer).or_default();
+        if via == Via::Gateway { &mut log.seen_served } else { &mut log.seen_direct }.add(seen);
     }
 
     pub(super) fn source_of(&self, ack: &Ack) -> Source {
@@ -165,9 +169,19 @@ impl Writes {
         })
     }
 
-    /// What any read has seen.
-    pub(super) fn seen_tokens(&self) -> TokenSet {
-        self.collect(|log| log.seen.clone())
+    /// What reads through the gateway have seen.
+    pub(super) fn seen_served(&self) -> TokenSet {
+        self.collect(|log| log.seen_served.clone())
+    }
+
+    /// What reads on nodes have seen.
+    pub(super) fn seen_direct(&self) -> TokenSet {
+        self.collect(|log| log.seen_direct.clone())
+    }
+
+    /// True when the server acknowledged a write as its own: it was the primary at some time.
+    pub(super) fn was_primary(&self, server: u32) -> bool {
+        self.sources.iter().any(|source| source.server == Some(server))
     }
 
     fn collect(&self, part: impl Fn(&WriterLog) -> Intervals) -> TokenSet {

@@ -87,8 +87,10 @@ impl<R: Read> Reader<R> {
             return Err(HistoryError::CutShort { operations: 0, offset });
         }
         let mut frame = Vec::new();
-        let kind = read_frame(&mut input, &mut frame, &mut offset, 0)?;
-        if kind != Some(KIND_HEADER) {
+        let Some(kind) = read_frame(&mut input, &mut frame, &mut offset, 0)? else {
+            return Err(HistoryError::CutShort { operations: 0, offset });
+        };
+        if kind != KIND_HEADER {
             let what = "the first frame is not a header".to_owned();
             return Err(HistoryError::Damaged { operations: 0, offset: MAGIC.len() as u64, what });
         }

@@ -1,4 +1,5 @@
 //! A private MariaDB server on a loopback port, gone when dropped.
+#![expect(clippy::disallowed_methods, reason = "a test's own server needs none of what the host crate is for")]
 
 use firedrill_model::Endpoint;
 use mysql_async::prelude::Queryable;
