@@ -22,8 +22,9 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-/// Threads for files beside the one that does everything: two, so that one hung disk call leaves one.
-const FILE_THREADS: usize = 2;
+/// Threads for files beside the one that does everything, made when needed: enough that moving a clone into place does
+/// not delay the record of a generation.
+const FILE_THREADS: usize = 8;
 /// An idle file thread ends after this long and gives its memory back.
 const FILE_THREAD_KEPT: Duration = Duration::from_secs(2);
 /// The last reports may take this long.

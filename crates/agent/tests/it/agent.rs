@@ -3,6 +3,7 @@
 use crate::child;
 use crate::link_server::LinkServer;
 use firedrill_agent::{AgentConfig, AgentError, Enrolment};
+use firedrill_host::process::{Child, Signal, Spawn, Stream};
 use std::path::Path;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -59,5 +60,23 @@ impl Agent {
     pub(crate) async fn ended(self) -> AgentError {
         let ended = tokio::time::timeout(Duration::from_secs(10), self.task).await.expect("it ends soon");
         ended.expect("no panic").expect_err("an error")
+    }
+}
+
+/// An agent in a process of its own, killed with the test.
+pub(crate) struct AgentProcess(pub(crate) Child);
+
+impl AgentProcess {
+    pub(crate) fn start(config: &AgentConfig, dir: &Path) -> Self {
+        let path = dir.join("agent.json");
+        std::fs::write(&path, serde_json::to_vec(config).expect("serialises")).expect("written");
+        let spawn = Spawn::new(&config.program).args(["agent", "--config"]).arg(path);
+        Self(spawn.stderr(Stream::Append(dir.join("agent.log"))).spawn().expect("started"))
+    }
+}
+
+impl Drop for AgentProcess {
+    fn drop(&mut self) {
+        let _ = self.0.signal(Signal::SIGKILL);
     }
 }

@@ -1,6 +1,6 @@
 //! Faults: put in place and taken out by order, by halt, when the server falls silent, when the agent ends.
 
-use crate::agent::{Agent, config};
+use crate::agent::{Agent, AgentProcess, config};
 use crate::link_server::{Heard, LinkServer, instruction};
 use firedrill_agent::AgentConfig;
 use firedrill_api::link::{Answer, Order, Upward};
@@ -161,4 +161,15 @@ async fn hello_names_what_is_in_place() {
     let hello = server.until("another hello", |heard| heard.hellos.get(1).cloned()).await;
     assert_eq!(hello.attacks, [AttackId("a1".to_owned())]);
     agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_killed_agent_leaves_no_fault_behind() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let (server, victim) = (LinkServer::start().await, Victim::start());
+    let agent = AgentProcess::start(&config(&server, dir.path()), dir.path());
+    server.connected().await;
+    assert_eq!(inject(&server, pause("a1", &victim)).await, AttackState::Active);
+    agent.0.signal(Signal::SIGKILL).expect("killed");
+    victim.until_running(Duration::from_secs(2)).await;
 }

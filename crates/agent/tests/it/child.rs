@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use tokio_util::sync::CancellationToken;
 
 /// The arguments with which the script calls this binary.
 const ARGUMENTS: &str = "FIREDRILL_TEST_CHILD";
@@ -36,6 +37,11 @@ fn as_the_program() {
             let config = serde_json::from_slice(&std::fs::read(path).expect("a config")).expect("a gateway's config");
             let error = firedrill_proxy::gateway::run(config).expect_err("it never ends in peace");
             panic!("the gateway ended: {error}");
+        }
+        ["agent", "--config", path] => {
+            let config = firedrill_agent::AgentConfig::load(Path::new(path)).expect("a config");
+            let runtime = firedrill_agent::runtime().expect("a runtime");
+            runtime.block_on(firedrill_agent::run(config, CancellationToken::new())).expect("it is not refused");
         }
         ["rescue", "--journal", journal] => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
