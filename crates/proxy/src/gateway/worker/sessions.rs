@@ -17,9 +17,6 @@ use std::time::Instant;
 enum Ending {
     /// Everything was passed on: close.
     InOrder,
-    /// The primary broke off after a last message: the client gets that and then the end of the stream, because a reset
-    /// would overtake it.
-    LastWords,
     /// Something broke: whoever is still there gets a reset.
     Broken,
     /// The client is turned away.
@@ -232,20 +229,16 @@ impl Worker {
         }
     }
 
-    /// A socket has failed. When it was the primary's, the client gets what the primary said last.
+    /// A socket has failed. When it was the primary's, the client gets what the primary said last (that it was killed,
+    /// say) before the reset.
     fn on_failure(&mut self, key: Key, side: Side) {
         let Some(session) = self.sessions.get(key) else { return };
-        let mut ending = Ending::Broken;
         if let (Side::Backend, Some(backend)) = (side, &session.backend) {
-            // Whether it ends in the primary's failure (it will) or the client's makes no difference any more.
+            // It ends in the primary's failure, or else in the client's: the session is over either way.
             let _ = session.to_client.run(backend, &session.client, &mut self.buffer);
-            let said = session.to_client.take_moved();
-            Moved::add(&self.mailbox.moved.from_primary, said);
-            if said > 0 {
-                ending = Ending::LastWords;
-            }
+            Moved::add(&self.mailbox.moved.from_primary, session.to_client.take_moved());
         }
-        self.end(key, ending);
+        self.end(key, Ending::Broken);
     }
 
     fn end(&mut self, key: Key, ending: Ending) {
@@ -262,7 +255,7 @@ impl Worker {
             (_, None) => {}
         }
         match ending {
-            Ending::InOrder | Ending::LastWords => drop(session.client),
+            Ending::InOrder => drop(session.client),
             Ending::Broken => socket::reset(session.client),
             Ending::Turned(turned) => turned.tell(&session.client),
         }
