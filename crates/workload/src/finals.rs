@@ -157,11 +157,16 @@ async fn settle(load: &Load, target: &Target, finals: &mut Vec<FinalRead>, by: I
     let again = timeout_at(Instant::now() + READ_WITHIN, async {
         let (mut conn, identity) = identify(&load.gateway, Instant::now() + KNOWN_WITHIN).await?;
         let same = identity.server == target.server;
-        node::fingerprints(&mut conn).await.map(|tables| same && tables == state.tables)
+        let tables = node::fingerprints(&mut conn).await?;
+        Ok::<_, Problem>((same && tables == state.tables, same.then_some(identity.binlog_state)))
     })
     .await;
     // The gateway may be gone while the primary is not; then nothing speaks against what was read.
-    if let Ok(Ok(false)) = again {
-        state.converged = false;
+    let Ok(Ok((unchanged, log))) = again else { return };
+    state.converged &= unchanged;
+    // Heartbeats go on being written outside the load's tables. What another node was seen to have of them is no
+    // transaction of its own, so the log that all are compared with is the one that was read last.
+    if let Some(log) = log {
+        state.binlog_state = log;
     }
 }
