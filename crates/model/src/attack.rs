@@ -195,7 +195,18 @@ impl fmt::Display for Fault {
         match self {
             Self::Kill { signal, .. } => write!(f, "kill ({signal})"),
             Self::Pause { .. } => write!(f, "pause"),
-            Self::Partition { peers, direction } => write!(f, "partition {direction:?} from {} peers", peers.len()),
+            Self::Partition { peers, direction } => {
+                let way = match direction {
+                    Direction::Both => "",
+                    Direction::Inbound => " (inbound)",
+                    Direction::Outbound => " (outbound)",
+                };
+                match peers.len() {
+                    0 => write!(f, "partition{way} from everybody"),
+                    1 => write!(f, "partition{way} from {}", peers[0]),
+                    several => write!(f, "partition{way} from {several} hosts"),
+                }
+            }
             Self::Latency { delay, jitter, loss_percent, .. } => {
                 write!(f, "latency {delay} ± {jitter}, loss {} %", f64::from(*loss_percent))
             }

@@ -71,7 +71,8 @@ fn selector(text: &str) -> anyhow::Result<Selector> {
 
 fn kinds(json: bool) -> anyhow::Result<Outcome> {
     if json {
-        let kinds: Vec<_> = ATTACK_KINDS.iter().map(|(kind, parameters)| json!({"kind": kind, "parameters": parameters})).collect();
+        let kinds: Vec<_> =
+            ATTACK_KINDS.iter().map(|(kind, parameters)| json!({"kind": kind, "parameters": parameters})).collect();
         output::json(&kinds)?;
     } else {
         let rows = ATTACK_KINDS.iter().map(|(kind, parameters)| vec![(*kind).to_owned(), parameters.join(" ")]);

@@ -9,7 +9,7 @@ use firedrill_api::experiment_file;
 use firedrill_api::http::{Live, StartRun};
 use firedrill_console::summary;
 use firedrill_model::report::RunReport;
-use firedrill_model::{ClusterName, RunId, Severity, Timestamp};
+use firedrill_model::{ClusterName, RunId, Severity};
 use futures_util::StreamExt;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -106,16 +106,14 @@ pub(crate) async fn run_to_the_end(client: &Client, start: &StartRun) -> anyhow:
     }
 }
 
-/// Prints the run's timeline until the run ends or the stream breaks.
+/// Prints what happens on the run's cluster until the run ends or the stream breaks.
 async fn follow(client: &Client, run: &RunId, last: &mut Option<u64>) -> anyhow::Result<()> {
-    let query = TimelineQuery { run: Some(run.clone()), after: Some(last.unwrap_or(0)), ..TimelineQuery::default() };
-    let mut events = client.events(&query).await?;
-    let mut began: Option<Timestamp> = None;
-    if let Ok(report) = client.run(run).await {
-        began = Some(report.began);
-        if report.ended.is_some() {
-            return Ok(());
-        }
+    let report = client.run(run).await?;
+    let cluster = Some(report.cluster.clone());
+    let mut events = client.events(&TimelineQuery { cluster, after: *last, ..TimelineQuery::default() }).await?;
+    // It may have ended before the stream began; then no event would tell.
+    if client.run(run).await?.ended.is_some() {
+        return Ok(());
     }
     while let Some(message) = events.next().await {
         let message = message?;
@@ -124,7 +122,7 @@ async fn follow(client: &Client, run: &RunId, last: &mut Option<u64>) -> anyhow:
         }
         match message.live {
             Live::Timeline { event } => {
-                let after = began.map_or_else(String::new, |began| event.at.since(began).to_string());
+                let after = event.at.since(report.began).to_string();
                 let mark = match event.severity {
                     Severity::Info => " ",
                     Severity::Warning => "!",
@@ -143,7 +141,9 @@ async fn follow(client: &Client, run: &RunId, last: &mut Option<u64>) -> anyhow:
 pub(crate) async fn write_report(client: &Client, report: &RunReport, directory: &Path) -> anyhow::Result<()> {
     let cannot = || format!("cannot write the report into {}", directory.display());
     tokio::fs::create_dir_all(directory).await.with_context(cannot)?;
-    tokio::fs::write(directory.join("report.html"), client.report_html(&report.run).await?).await.with_context(cannot)?;
+    tokio::fs::write(directory.join("report.html"), client.report_html(&report.run).await?)
+        .await
+        .with_context(cannot)?;
     tokio::fs::write(directory.join("report.json"), serde_json::to_vec_pretty(report)?).await.with_context(cannot)?;
     if report.ledger.is_some() {
         let mut history = client.history(&report.run).await?;

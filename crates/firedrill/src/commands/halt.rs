@@ -21,7 +21,9 @@ pub(crate) async fn halt(reason: &str, connect: &Connect) -> anyhow::Result<Outc
             eprintln!("NOT taken out on {}: {}: {}", attack.host, attack.fault, attack.evidence);
         }
         for host in &halted.unreachable {
-            eprintln!("{host} could not be reached; its agent takes its faults out by itself at the end of their lease");
+            eprintln!(
+                "{host} could not be reached; its agent takes its faults out by itself at the end of their lease"
+            );
         }
     }
     Ok(if stuck { Outcome(TOOL_ERROR) } else { Outcome::done() })

@@ -73,10 +73,6 @@ fn print(summary: &LedgerSummary) {
             stale.node, stale.count, stale.of, stale.p50, stale.p99, stale.max
         ));
     }
-    lines.push(format!(
-        "longest write outage {} (resolution {})",
-        summary.longest_write_outage(),
-        summary.resolution
-    ));
+    lines.push(format!("longest write outage {} (resolution {})", summary.longest_write_outage(), summary.resolution));
     output::text(&lines.join("\n"));
 }

@@ -51,7 +51,10 @@ fn rows(operations: &[firedrill_model::Operation]) -> Vec<Vec<String>> {
 }
 
 fn show(operation: &firedrill_model::Operation) -> anyhow::Result<()> {
-    output::table(&["OPERATION", "KIND", "OF", "WITH", "STATE", "TOOK", "CAUSE"], rows(std::slice::from_ref(operation)))?;
+    output::table(
+        &["OPERATION", "KIND", "OF", "WITH", "STATE", "TOOK", "CAUSE"],
+        rows(std::slice::from_ref(operation)),
+    )?;
     if let Some(reason) = &operation.reason {
         output::text(&format!("\n{reason}"));
     }

@@ -18,8 +18,8 @@ use crate::Server;
 use crate::problem::{MALFORMED, not_found, problem};
 use firedrill_api::experiment_file;
 use firedrill_api::http::{Problem, RunStarted, StartRun};
-use firedrill_model::report::{RunReport, RunState};
 use firedrill_model::RunId;
+use firedrill_model::report::{RunReport, RunState};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

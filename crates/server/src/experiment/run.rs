@@ -7,10 +7,10 @@ use super::guard::Admitted;
 use super::judge::{Evidence, judge};
 use super::watch::{Moment, Seen, abort_reason, is_met, measure};
 use super::{empty_report, environment, load};
-use crate::server::{Server, run_entry};
 use crate::clock::now;
 use crate::problem::store_failed;
 use crate::runs::RunGuard;
+use crate::server::{Server, run_entry};
 use crate::{WorkloadItem, WorkloadNews};
 use firedrill_api::http::{Live, Problem};
 use firedrill_model::attack::{AttackReport, AttackState};
@@ -64,6 +64,7 @@ pub(super) struct Run {
     history: Option<PathBuf>,
     effect_at: Option<Timestamp>,
     redundant_at: Option<Timestamp>,
+    was_short: bool,
     broken_steps: Vec<String>,
     tool_errors: Vec<String>,
     halted: Option<String>,
@@ -90,6 +91,7 @@ impl Run {
             history: None,
             effect_at: None,
             redundant_at: None,
+            was_short: false,
             broken_steps: vec![],
             tool_errors: vec![],
             halted: None,
@@ -166,7 +168,7 @@ impl Run {
                 let landed = reports.iter().all(|report| report.state == AttackState::Active);
                 if landed {
                     self.effect_at = self.effect_at.or_else(|| reports.iter().map(|report| report.at).min());
-                    self.redundant_at = None;
+                    (self.redundant_at, self.was_short) = (None, false);
                 }
                 reports.into_iter().for_each(|report| self.keep(report));
                 landed
@@ -299,6 +301,8 @@ impl Run {
         let since_look = now().since(self.looked);
         if let Some(view) = &self.view {
             self.seen.view(view);
+            let after = self.effect_at.is_some_and(|effect| view.at > effect);
+            self.was_short |= after && !view.fully_redundant;
         }
         if self.redundant_at.is_none() && self.effect_at.is_some() {
             let restored = is_met(Condition::RedundancyRestored, &self.moment());
@@ -356,6 +360,7 @@ impl Run {
             view: self.view.as_ref(),
             operations: &self.report.operations,
             effect_at: self.effect_at,
+            was_short: self.was_short,
         }
     }
 

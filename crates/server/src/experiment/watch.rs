@@ -97,7 +97,13 @@ pub(super) struct Moment<'a> {
     pub(super) operations: &'a [Operation],
     /// When the latest attack's effect was measured.
     pub(super) effect_at: Option<Timestamp>,
+    /// The cluster has been seen to be short of something since then.
+    pub(super) was_short: bool,
 }
+
+/// An attack that took nothing away from the cluster shows no shortage; redundancy counts as kept when none was seen for
+/// this long, which is longer than any failure takes to be noticed.
+const NOTICED_WITHIN: Span = Span::secs(5);
 
 /// Whether a condition has become true.
 pub(super) fn is_met(condition: Condition, moment: &Moment<'_>) -> bool {
@@ -107,8 +113,9 @@ pub(super) fn is_met(condition: Condition, moment: &Moment<'_>) -> bool {
             .iter()
             .any(|operation| operation.kind == kind && operation.state == OperationState::Finished),
         Condition::RedundancyRestored => moment.view.is_some_and(|view| {
-            // A view from before the effect knows nothing of it yet.
-            view.fully_redundant && moment.effect_at.is_none_or(|effect| view.at > effect)
+            // A view from just after the effect knows nothing of it yet.
+            let noticed = |effect| moment.was_short || view.at.since(effect) > NOTICED_WITHIN;
+            view.fully_redundant && moment.effect_at.is_none_or(noticed)
         }),
         Condition::WritesFlow => moment.seen.writes_flow_since(moment.effect_at.unwrap_or_default()),
     }
@@ -219,7 +226,14 @@ mod tests {
         let seen = seen(&[(250, 10), (500, 0), (750, 0)]);
         assert_eq!(seen.without_writes(Timestamp(1_000_000)), Span::millis(750));
         assert_eq!(Seen::default().without_writes(Timestamp(1_000_000)), Span::ZERO);
-        let moment = Moment { now: Timestamp(1_000_000), seen: &seen, view: None, operations: &[], effect_at: None };
+        let moment = Moment {
+            now: Timestamp(1_000_000),
+            seen: &seen,
+            view: None,
+            operations: &[],
+            effect_at: None,
+            was_short: false,
+        };
         let limit = |millis| [AbortCondition::WriteOutageAbove(Span::millis(millis))];
         assert!(abort_reason(&limit(700), &moment).is_some());
         assert_eq!(abort_reason(&limit(800), &moment), None);
@@ -234,6 +248,7 @@ mod tests {
             view: None,
             operations: &[],
             effect_at: Some(Timestamp(effect)),
+            was_short: false,
         };
         assert!(is_met(Condition::WritesFlow, &moment(200_000)));
         assert!(!is_met(Condition::WritesFlow, &moment(300_000)));
@@ -242,7 +257,8 @@ mod tests {
     #[test]
     fn nothing_seen_holds_no_probe() {
         let seen = Seen::default();
-        let moment = Moment { now: Timestamp(0), seen: &seen, view: None, operations: &[], effect_at: None };
+        let moment =
+            Moment { now: Timestamp(0), seen: &seen, view: None, operations: &[], effect_at: None, was_short: false };
         for what in [Measure::WritesPerSecondAtLeast(1), Measure::ClusterHealthy, Measure::OnePrimary] {
             assert!(!measure(&what, &moment).0);
         }
