@@ -1,1 +1,190 @@
+use super::resolve::{Scene, aims, targets};
+use firedrill_model::attack::{Direction, Percent, ProcessSelector};
+use firedrill_model::cluster::{Endpoint, NodeSpec, Policy};
+use firedrill_model::experiment::{AttackStep, FaultSpec};
+use firedrill_model::{
+    ClusterSpec, ClusterView, Fault, Generation, Health, NodeView, Role, Selector, Span, Target, Timestamp,
+};
+use firedrill_store::HostRecord;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 
+fn ip(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+fn target(name: &str, address: &str, region: &str, role: Option<Role>) -> Target {
+    Target {
+        host: name.parse().expect("a name"),
+        address: ip(address),
+        region: Some(region.parse().expect("a name")),
+        tags: BTreeMap::new(),
+        node: role.map(|role| (name.parse().expect("a name"), role)),
+    }
+}
+
+fn scene() -> Scene {
+    Scene {
+        cluster: "shop".parse().expect("a name"),
+        targets: vec![
+            target("app", "10.0.0.9", "east", None),
+            target("east-1", "10.0.0.1", "east", Some(Role::Primary)),
+            target("east-2", "10.0.0.2", "east", Some(Role::Replica)),
+            target("west-1", "10.0.1.1", "west", Some(Role::PseudoPrimary)),
+        ],
+        server: ip("10.0.0.254"),
+        lease: Span::secs(10),
+    }
+}
+
+fn role(role: Role) -> Selector {
+    Selector { role: Some(role), ..Selector::default() }
+}
+
+fn region(name: &str) -> Selector {
+    Selector { region: Some(name.parse().expect("a name")), ..Selector::default() }
+}
+
+fn attack(fault: FaultSpec, target: Selector) -> AttackStep {
+    AttackStep { name: None, fault, target, duration: Span::secs(10) }
+}
+
+fn partition(peers: Option<Selector>, target: Selector) -> AttackStep {
+    attack(FaultSpec::Partition { peers, direction: Direction::Both }, target)
+}
+
+#[test]
+fn a_kill_means_the_database_of_the_host() {
+    let aims = aims(&scene(), &attack(FaultSpec::Kill { signal: "SIGKILL".into() }, role(Role::Primary))).expect("one");
+    assert_eq!(aims.len(), 1);
+    let process = ProcessSelector::Database { node: "east-1".parse().expect("a name") };
+    assert_eq!(aims[0].fault, Fault::Kill { signal: "SIGKILL".into(), process });
+    assert!(!aims[0].severs_server);
+}
+
+#[test]
+fn a_host_without_a_database_cannot_be_paused() {
+    let problem = aims(&scene(), &attack(FaultSpec::Pause, region("east"))).expect_err("app has none");
+    assert!(problem.message.contains("host app runs no database"), "{problem}");
+}
+
+#[test]
+fn an_empty_target_names_the_selector() {
+    let selector = Selector { role: Some(Role::PseudoReplica), ..region("east") };
+    let problem = aims(&scene(), &attack(FaultSpec::Pause, selector)).expect_err("nobody");
+    assert!(problem.message.contains("(role: pseudo-replica; region: east)"), "{problem}");
+    let problem = aims(&scene(), &attack(FaultSpec::Pause, Selector::default())).expect_err("nobody");
+    assert!(problem.message.contains("(empty selector)"), "{problem}");
+    let problem = aims(&scene(), &partition(Some(region("north")), role(Role::Primary))).expect_err("no peers");
+    assert!(problem.message.contains("the peers (region: north)"), "{problem}");
+}
+
+#[test]
+fn peers_become_addresses_without_the_target_itself() {
+    let aims = aims(&scene(), &partition(Some(region("east")), role(Role::Primary))).expect("one");
+    let peers = vec![ip("10.0.0.2"), ip("10.0.0.9")];
+    assert_eq!(aims[0].fault, Fault::Partition { peers, direction: Direction::Both });
+    assert!(!aims[0].severs_server);
+}
+
+#[test]
+fn a_target_that_is_its_only_peer_is_not_cut_from_everybody() {
+    let problem = aims(&scene(), &partition(Some(role(Role::Primary)), role(Role::Primary))).expect_err("itself");
+    assert!(problem.message.contains("the target east-1 itself"), "{problem}");
+}
+
+#[test]
+fn what_cuts_the_server_off_is_marked() {
+    let server = Selector { server: true, ..Selector::default() };
+    let both = Selector { server: true, ..region("west") };
+    for (peers, severs, expected) in [
+        (None, true, vec![]),
+        (Some(server), true, vec![ip("10.0.0.254")]),
+        (Some(both), true, vec![ip("10.0.0.254"), ip("10.0.1.1")]),
+        (Some(region("west")), false, vec![ip("10.0.1.1")]),
+    ] {
+        let aims = aims(&scene(), &partition(peers, role(Role::Primary))).expect("one");
+        assert_eq!(aims[0].fault, Fault::Partition { peers: expected, direction: Direction::Both });
+        assert_eq!(aims[0].severs_server, severs, "{aims:?}");
+    }
+}
+
+#[test]
+fn latency_cuts_the_server_off_only_when_nothing_gets_through_in_time() {
+    for (delay, loss, severs) in
+        [(Span::millis(200), 5.0, false), (Span::secs(10), 0.0, true), (Span::ZERO, 100.0, true)]
+    {
+        let loss_percent = Percent::try_from(loss).expect("a percentage");
+        let fault = FaultSpec::Latency { peers: None, delay, jitter: Span::ZERO, loss_percent };
+        let aims = aims(&scene(), &attack(fault, role(Role::Primary))).expect("one");
+        assert_eq!(aims[0].severs_server, severs, "{delay} {loss} %");
+    }
+}
+
+fn spec(cluster: &str, host: &str) -> ClusterSpec {
+    let node = NodeSpec {
+        name: host.parse().expect("a name"),
+        host: host.parse().expect("a name"),
+        region: "east".parse().expect("a name"),
+        endpoint: Endpoint { address: ip("10.0.0.1"), port: 3306 },
+        initial_role: Role::Primary,
+        server_id: 1,
+    };
+    ClusterSpec {
+        name: cluster.parse().expect("a name"),
+        nodes: vec![node],
+        gateway_host: None,
+        gateway: None,
+        application_host: None,
+        policy: Policy::default(),
+    }
+}
+
+fn record(host: &str) -> HostRecord {
+    HostRecord {
+        name: host.parse().expect("a name"),
+        address: ip("10.0.0.7"),
+        region: Some("east".parse().expect("a name")),
+        tags: BTreeMap::new(),
+        agent_version: String::new(),
+        boot_id: String::new(),
+        nodes: Vec::new(),
+        gateway_of: None,
+    }
+}
+
+#[test]
+fn hosts_of_other_clusters_are_out_of_reach() {
+    let specs = [spec("shop", "east-1"), spec("bank", "vault-1")];
+    let node = &specs[0].nodes[0];
+    let view = ClusterView {
+        cluster: specs[0].name.clone(),
+        generation: Generation(1),
+        primary: None,
+        route: None,
+        nodes: vec![NodeView {
+            name: node.name.clone(),
+            host: node.host.clone(),
+            region: node.region.clone(),
+            endpoint: node.endpoint,
+            // The role of now, not the one at registration.
+            role: Role::Replica,
+            health: Health::Healthy,
+            reason: String::new(),
+            acker: false,
+            behind: None,
+            observation: None,
+            observed_at: None,
+        }],
+        operations: Vec::new(),
+        fully_redundant: true,
+        problems: Vec::new(),
+        policy: Policy::default(),
+        at: Timestamp(0),
+    };
+    let seen = targets(&view, &specs, &[record("vault-1"), record("backup-1")]);
+    let names: Vec<_> = seen.iter().map(|target| target.host.as_str()).collect();
+    // The backup host belongs to nobody; the node's host counts though its agent has never been here.
+    assert_eq!(names, ["backup-1", "east-1"]);
+    assert_eq!(seen[1].node.as_ref().map(|(_, role)| *role), Some(Role::Replica));
+}
