@@ -20,6 +20,14 @@ pub enum SandboxError {
         /// Which.
         name: String,
     },
+    /// It has a supervisor.
+    #[error("sandbox {name:?} has a supervisor already, process {pid}; one is enough")]
+    Supervised {
+        /// Which sandbox.
+        name: String,
+        /// The supervisor.
+        pid: u32,
+    },
     /// Another command holds the lock.
     #[error("another `firedrill sandbox` command is at work on {what}; wait until it has ended, then try again")]
     Busy {
@@ -100,7 +108,7 @@ impl SandboxError {
     /// A guard said no and nothing was touched (exit status 4), as opposed to something that broke.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::AlreadyUp { .. } | Self::Busy { .. })
+        matches!(self, Self::AlreadyUp { .. } | Self::Busy { .. } | Self::Supervised { .. })
     }
 
     pub(crate) fn file(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {

@@ -5,10 +5,14 @@
 //! primary is killed is still held in front of every replica, and a promotion, which first of all stops them
 //! receiving, leaves it there. Only traffic between database hosts is held: clients, agents and the gateway are not.
 //!
+//! It begins when the fleet is whole, because setting replication up takes many round trips: [`request`] leaves a file
+//! that asks for it, the supervisor answers with another ([`begin_when_requested`]).
+//!
 //! The rules belong to the process that serves the queues (the supervisor) and go with it.
 
 use crate::error::SandboxError;
 use crate::layout::{HostLayout, Layout};
+use crate::plan_file;
 use firedrill_host::nft::{self, Definition, Hook, OwnerTable, Peers, Verdict};
 use firedrill_host::queue::{PacketId, PacketVerdict, Queue};
 use firedrill_host::{HostError, netns};
@@ -16,10 +20,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// How long each packet is held: well above the time a promotion takes to stop the replicas.
-const HOLD: Duration = Duration::from_millis(400);
+const HOLD: Duration = Duration::from_millis(300);
 /// The rules end by themselves when the supervisor hangs for this long.
 const LEASE: Duration = Duration::from_secs(10);
 /// How often the lease is renewed.
@@ -36,11 +41,54 @@ struct HoldBack {
     renewed: Instant,
 }
 
+/// Waiting for a file: how often it is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// The supervisor needs milliseconds for its answer.
+const IN_PLACE_WITHIN: Duration = Duration::from_secs(10);
+
+fn wanted_file(layout: &Layout) -> PathBuf {
+    layout.directory.join("hold-back.wanted")
+}
+
+fn in_place_file(layout: &Layout) -> PathBuf {
+    layout.directory.join("hold-back.in-place")
+}
+
+/// Asks the supervisor to begin and waits until it has.
+///
+/// # Errors
+/// [`SandboxError::NotReady`] when it does not; its log has the reason.
+pub(crate) async fn request(layout: &Layout) -> Result<(), SandboxError> {
+    plan_file::write_durably(&wanted_file(layout), b"", 0o644)?;
+    let began = Instant::now();
+    while !in_place_file(layout).exists() {
+        let after = began.elapsed();
+        if after >= IN_PLACE_WITHIN {
+            let (what, seen) = ("holding replication back".to_owned(), "the supervisor did not begin".to_owned());
+            return Err(SandboxError::NotReady { what, after, seen, log: layout.log("supervisor") });
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Ok(())
+}
+
+/// The supervisor's side of [`request`]; a supervisor that was restarted begins again at once.
+///
+/// # Errors
+/// As [`begin`].
+pub(crate) async fn begin_when_requested(layout: &Layout) -> Result<(), SandboxError> {
+    while !wanted_file(layout).exists() {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    begin(layout)?;
+    plan_file::write_durably(&in_place_file(layout), b"", 0o644)
+}
+
 /// Begins on every database host; each is served by a thread of its own.
 ///
 /// # Errors
 /// [`SandboxError::Step`] naming the host whose kernel refused.
-pub(crate) fn begin(layout: &Layout) -> Result<(), SandboxError> {
+fn begin(layout: &Layout) -> Result<(), SandboxError> {
     for host in layout.databases() {
         let others = layout.databases().filter(|other| other.name != host.name);
         let peers = others.map(|other| IpAddr::V4(other.address)).collect();

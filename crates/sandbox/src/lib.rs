@@ -101,5 +101,6 @@ pub async fn status(home: &Home, name: &SandboxName) -> Result<SandboxStatus, Sa
 /// [`SandboxError`] when it cannot begin; later failures are logged and retried.
 pub async fn supervise(home: &Home, name: &SandboxName) -> Result<(), SandboxError> {
     let layout = plan_file::require(home, name)?;
+    supervise::take_place(&layout)?;
     supervise::keep_all(&layout).await
 }

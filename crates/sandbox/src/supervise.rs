@@ -166,6 +166,20 @@ pub(crate) fn start(layout: &Layout) -> Result<(), SandboxError> {
         .map_err(failed())
 }
 
+/// Makes this process the supervisor: in its control group, however it was started, so that it goes with the sandbox.
+///
+/// # Errors
+/// [`SandboxError::Supervised`] when there is one, [`SandboxError::Step`].
+pub(crate) fn take_place(layout: &Layout) -> Result<(), SandboxError> {
+    let this = std::process::id();
+    if let Some(pid) = running::supervisor(layout)?.filter(|pid| *pid != this) {
+        return Err(SandboxError::Supervised { name: layout.name().to_string(), pid });
+    }
+    Cgroup::create(&layout.supervisor_cgroup())
+        .and_then(|group| group.add(this))
+        .map_err(SandboxError::step("enter the supervisor's control group"))
+}
+
 /// Keeps everything running; does not return before a keeper fails.
 ///
 /// # Errors
@@ -174,20 +188,12 @@ pub(crate) async fn keep_all(layout: &Layout) -> Result<(), SandboxError> {
     let kept = std::iter::once(Kept::server(layout)).chain(layout.hosts.iter().map(|host| Kept::agent(layout, host)));
     let mut keepers: JoinSet<()> = kept.map(Kept::keep).collect();
     if layout.choices.profile == Profile::Unsafe {
-        hold_replication_back(layout).await?;
+        hold_back::begin_when_requested(layout).await?;
     }
     while let Some(ended) = keepers.join_next().await {
         ended.unwrap_or_else(|problem| std::panic::resume_unwind(problem.into_panic()));
     }
     Ok(())
-}
-
-/// As soon as the database hosts are there: their agents are wanted only after that.
-async fn hold_replication_back(layout: &Layout) -> Result<(), SandboxError> {
-    while !layout.databases().all(|host| host.agent_config.exists()) {
-        sleep(WANTED_EVERY).await;
-    }
-    hold_back::begin(layout)
 }
 
 #[cfg(test)]

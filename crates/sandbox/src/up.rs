@@ -5,8 +5,8 @@ use crate::layout::{Choices, Layout, Secrets};
 use crate::lock::Lock;
 use crate::name::Home;
 use crate::{
-    SandboxStatus, UpOptions, claim, databases, enlist, network, observe, plan_file, preflight, readiness, running,
-    supervise, teardown,
+    Profile, SandboxStatus, UpOptions, claim, databases, enlist, hold_back, network, observe, plan_file, preflight,
+    readiness, running, supervise, teardown,
 };
 use firedrill_api::client::Client;
 use firedrill_host::cgroup::Cgroup;
@@ -74,6 +74,10 @@ async fn bring_up(options: &UpOptions) -> Result<SandboxStatus, SandboxError> {
     progress(&format!("agents start ({} ms)", began.elapsed().as_millis()));
     readiness::fleet(&layout, &client).await?;
     progress(&format!("the cluster is fully redundant, the gateway open ({} ms)", began.elapsed().as_millis()));
+    if layout.choices.profile == Profile::Unsafe {
+        hold_back::request(&layout).await?;
+        progress(&format!("replication is held back ({} ms)", began.elapsed().as_millis()));
+    }
     observe::status(&layout).await
 }
 
@@ -139,7 +143,7 @@ fn make_groups(layout: &Layout) -> Result<(), SandboxError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Profile, Progress, SandboxName};
+    use crate::{Progress, SandboxName};
     use std::path::PathBuf;
 
     fn options(home: &Path, name: &str, program: &str) -> UpOptions {
