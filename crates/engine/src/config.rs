@@ -2,7 +2,7 @@
 
 use firedrill_model::{ClusterName, Endpoint, NodeName, OperationId};
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Everything an [`crate::Instance`] must know of its server. Paths are absolute.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,11 +120,6 @@ impl InstanceConfig {
 fn file_name(operation: &OperationId) -> String {
     let safe = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
     operation.0.chars().take(80).map(safe).collect()
-}
-
-/// The file system path as text for messages and options.
-pub(crate) fn text(path: &Path) -> String {
-    path.display().to_string()
 }
 
 #[cfg(test)]

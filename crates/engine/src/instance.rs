@@ -89,7 +89,18 @@ impl Instance {
             NodeCommand::SetAcker { on, .. } => server.set_acker(on, deadline).await,
             NodeCommand::Start { .. } => server.start().await,
             NodeCommand::AwaitPosition { until, .. } => server.await_position(&until, deadline).await,
-            other => Err(EngineError::Invalid(format!("a database instance cannot do {}", name_of(&other)))),
+            NodeCommand::Capture { operation, .. } => server.capture(&operation).await,
+            NodeCommand::ListTransactions { ranges, .. } => server.list_transactions(&ranges).await,
+            NodeCommand::Fingerprint { .. } => server.fingerprint().await,
+            NodeCommand::CloneReceive { operation, .. } => server.clone_receive(&operation).await,
+            NodeCommand::CloneSend { operation, to, token, .. } => server.clone_send(&operation, to, &token).await,
+            NodeCommand::ClonePrepare { operation, .. } => server.clone_prepare(&operation).await,
+            NodeCommand::CloneActivate { operation, seed, .. } => server.clone_activate(&operation, &seed).await,
+            NodeCommand::CloneFinish { operation, .. } => server.clone_finish(&operation).await,
+            NodeCommand::CloneAbort { operation, .. } => server.clone_abort(&operation).await,
+            other @ NodeCommand::Route { .. } => {
+                Err(EngineError::Invalid(format!("a database instance cannot do {}", name_of(&other))))
+            }
         }
     }
 }

@@ -1,7 +1,12 @@
 //! MariaDB 10.11 and later: its statements, its files, its tools.
 
+mod binlog;
+mod capture;
+mod clone;
+mod fingerprint;
 pub(crate) mod heartbeat;
 pub(crate) mod observer;
+mod option;
 mod replication;
 mod roles;
 mod server;

@@ -1,7 +1,7 @@
 //! Looking at a server several times a second without ever waiting for it.
 
 use super::heartbeat::Heartbeat;
-use super::sql::{Session, Sessions};
+use super::sql::{Session, Sessions, Table};
 use super::status::{self, Heard, Look};
 use crate::config::InstanceConfig;
 use crate::error::EngineError;
@@ -60,7 +60,7 @@ impl Observer {
     /// One look; takes at most [`WAIT`].
     pub(crate) async fn observe(&self) -> NodeObservation {
         let mut state = self.state.lock().await;
-        let process = self.process.state();
+        let mut process = self.process.state();
         let answer = if process.is_gone() {
             state.session = None;
             state.asked = None;
@@ -73,7 +73,11 @@ impl Observer {
                 state.answered = Instant::now();
                 (Some(self.complete(&mut state, look)), None)
             }
-            Err(error) => (None, Some(error)),
+            Err(error) => {
+                // It may have been stopped or have ended since.
+                process = self.process.state();
+                (None, Some(error))
+            }
         };
         let unanswered_for = if status.is_some() { Span::ZERO } else { Span(state.answered.elapsed()) };
         NodeObservation { node: self.config.node.clone(), process, status, unanswered_for, error }
@@ -105,26 +109,23 @@ impl Observer {
     }
 
     fn put_question(&self, session: Option<Session>, stuck: Option<u32>) -> Asked {
-        let connect = match session {
-            Some(session) => Ok(session),
-            None => Err(self.sessions.clone()),
-        };
+        let sessions = self.sessions.clone();
         let session_id = Arc::clone(&self.session_id);
         tokio::spawn(async move {
-            let mut session = match connect {
-                Ok(session) => session,
-                Err(sessions) => sessions.connect().await?,
-            };
+            if let Some(mut session) = session {
+                match session.run(status::LOOK).await {
+                    // It belonged to an earlier server process.
+                    Err(EngineError::NotConnected { .. }) => {}
+                    other => return Ok((session, understand(&other?)?)),
+                }
+            }
+            let mut session = sessions.connect().await?;
             session_id.store(session.id(), Ordering::Relaxed);
             if let Some(stuck) = stuck {
                 // Refused when that session has ended by itself, which is as good.
                 let _ended = session.run(&format!("KILL {stuck}")).await;
             }
-            let tables = session.run(status::LOOK).await?;
-            let look = status::read(&tables).map_err(|wrong| EngineError::Answer {
-                statement: "SHOW ALL SLAVES STATUS".to_owned(),
-                message: wrong.to_string(),
-            })?;
+            let look = understand(&session.run(status::LOOK).await?)?;
             Ok((session, look))
         })
     }
@@ -141,4 +142,11 @@ impl Observer {
         status.write_heartbeat_age = self.heartbeat.as_ref().and_then(|heartbeat| heartbeat.beat(!status.read_only));
         status
     }
+}
+
+fn understand(tables: &[Table]) -> Result<Look, EngineError> {
+    status::read(tables).map_err(|wrong| EngineError::Answer {
+        statement: "SHOW ALL SLAVES STATUS".to_owned(),
+        message: wrong.to_string(),
+    })
 }

@@ -29,6 +29,10 @@ pub(crate) struct Server {
     pub(crate) process: Arc<ServerProcess>,
     /// The observer's session, which must not be killed with the users' sessions.
     pub(crate) observer_session: Arc<AtomicU32>,
+    /// Clones that are being received here.
+    pub(super) receiving: super::clone::Receiving,
+    /// Held while directories of clones are made, moved or removed.
+    pub(super) arranging: Mutex<()>,
     turns: AtomicU64,
     changing: Mutex<()>,
 }
@@ -64,6 +68,8 @@ impl Server {
             admin: Sessions::admin(&config),
             process: Arc::new(ServerProcess::new(Arc::clone(&config))),
             observer_session: Arc::default(),
+            receiving: super::clone::Receiving::default(),
+            arranging: Mutex::new(()),
             turns: AtomicU64::new(0),
             changing: Mutex::new(()),
             config,

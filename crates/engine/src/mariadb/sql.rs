@@ -92,12 +92,6 @@ impl Session {
         Ok(tables)
     }
 
-    /// The first cell of the first row.
-    pub(crate) async fn scalar(&mut self, statement: &str) -> Result<Option<String>, EngineError> {
-        let tables = self.run(statement).await?;
-        Ok(tables.first().and_then(Table::first).and_then(|row| row.at(0)).map(str::to_owned))
-    }
-
     /// The server's number for this session.
     pub(crate) fn id(&self) -> u32 {
         self.conn.id()
