@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 /// One that ran this long was in order; the next wait is the first again.
 const RESTART_FORGIVEN_AFTER: Duration = Duration::from_secs(10);
@@ -93,11 +93,21 @@ impl Gateway {
             let message = format!("this host runs the gateway of {}, not of {cluster}", self.config.cluster);
             return Err(CommandFailure { kind: FailureKind::Invalid, message });
         }
-        let mut orders = self.orders.lock().await;
         let order = Order { generation, route };
-        self.keep(&order).await?;
+        // The control client allows to be given up at any point.
+        timeout(within, self.keep_and_tell(&order, within)).await.unwrap_or_else(|_| {
+            let message = format!(
+                "the gateway of {cluster} has not confirmed the route within {within:?}; it may still take effect",
+            );
+            Err(CommandFailure { kind: FailureKind::TimedOut, message })
+        })
+    }
+
+    async fn keep_and_tell(&self, order: &Order, within: Duration) -> Result<(), CommandFailure> {
+        let mut orders = self.orders.lock().await;
+        self.keep(order).await?;
         orders.last = Some(order.clone());
-        self.tell(&mut orders, &order, within).await.map_err(CommandFailure::from)
+        self.tell(&mut orders, order, within).await.map_err(CommandFailure::from)
     }
 
     async fn keep(&self, order: &Order) -> Result<(), CommandFailure> {

@@ -149,6 +149,7 @@ mod tests {
     use super::*;
     use firedrill_model::Endpoint;
     use firedrill_model::workload::{Load, Login};
+    use std::time::Duration;
 
     fn spec(run: &str) -> WorkloadSpec {
         WorkloadSpec {
@@ -182,8 +183,11 @@ mod tests {
     #[test]
     fn only_sent_histories_are_pruned() {
         let dir = tempfile::tempdir().expect("temp dir");
-        for run in ["1", "2", "3"] {
-            started(dir.path(), run).note_sent().expect("noted");
+        for (run, seconds) in [("1", 10), ("2", 20), ("3", 30)] {
+            let run_dir = started(dir.path(), run);
+            run_dir.note_sent().expect("noted");
+            let sent = std::fs::File::open(run_dir.path.join(SENT)).expect("there");
+            sent.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).expect("set");
         }
         let unsent = started(dir.path(), "0");
         RunDir::prune(dir.path(), 1).expect("pruned");
