@@ -49,13 +49,13 @@ pub(crate) fn may_begin(core: &Core, plan: &Promotion) -> Result<(), String> {
         ));
     }
     match plan.loss.class {
-        LossClass::ProcessGone | LossClass::Requested => Ok(()),
-        LossClass::Hung if policy.promote_without_proof => Ok(()),
+        LossClass::ProcessGone => Ok(()),
+        LossClass::Hung | LossClass::Requested if policy.promote_without_proof || !core.lossless() => Ok(()),
         LossClass::Silent if !core.lossless() => Err(format!(
             "{old} is silent and its host cannot be reached to fence it; on an asynchronous cluster it may still be \
              acknowledging writes: reach or power off its host, then promote without proof"
         )),
-        LossClass::Hung | LossClass::Silent => provable(core, plan),
+        LossClass::Hung | LossClass::Silent | LossClass::Requested => provable(core, plan),
     }
 }
 
@@ -85,13 +85,11 @@ fn provable(core: &Core, plan: &Promotion) -> Result<(), String> {
 }
 
 fn may_hold(core: &Core, plan: &Promotion, node: &NodeName, how: &str) -> String {
-    let last = core.evidence.node(node).map_or_else(
-        || "nothing was heard of it".to_owned(),
-        |evidence| format!("last heard of {} ago", core.now.since(evidence.observed_at)),
-    );
+    let host = core.host_of(node).map(|host| host.to_string()).unwrap_or_default();
+    let link = if core.reachable(node) { "its agent reports" } else { "its agent is not connected" };
     format!(
-        "{} is lost, and {node} may hold acknowledged writes that no other node has, but {how} ({last}). The promotion \
-         goes on by itself when that is settled; or promote without proof and lose them",
+        "{} is lost, and {node} on {host} may hold acknowledged writes that no other node has, but {how} ({link}). The \
+         promotion goes on by itself when that is settled; or promote without proof and lose them",
         plan.old
     )
 }

@@ -214,7 +214,7 @@ fn waiting(saga: &mut Saga, plan: &mut Promotion, core: &mut Core) {
 /// Asks everybody at once; goes on when both proofs are in.
 fn revoking(saga: &mut Saga, plan: &mut Promotion, core: &mut Core) {
     let begun = plan.begun.unwrap_or(core.now);
-    let nodes: Vec<NodeName> = plan.required.keys().chain(&plan.optional).cloned().collect();
+    let nodes: BTreeSet<NodeName> = plan.required.keys().chain(&plan.optional).chain(&plan.target).cloned().collect();
     let mut optional_missing = false;
     for node in nodes {
         let command = NodeCommand::StopReceiving { node: node.clone() };

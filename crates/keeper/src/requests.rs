@@ -6,7 +6,7 @@ use crate::health::{self, Loss, LossClass};
 use crate::promotion::{self, Promotion};
 use crate::saga::Plan;
 use crate::state::Standing;
-use crate::{ackers, clone, rejoin, switchover, turn};
+use crate::{ackers, candidate, clone, rejoin, switchover, turn};
 use firedrill_model::cluster::Policy;
 use firedrill_model::timeline::EventKind;
 use firedrill_model::{Health, NodeName, OperationId, OperationState, Role, Severity, Timestamp};
@@ -131,6 +131,11 @@ fn promote(core: &mut Core, to: Option<NodeName>, without_proof: bool) -> Taken 
     plan.requested = true;
     plan.target = to;
     plan.without_proof = without_proof;
+    if plan.loss.class == LossClass::Requested
+        && let Err(obstacle) = candidate::may_begin(core, &plan)
+    {
+        return refuse("K004", obstacle);
+    }
     Ok(Some(promotion::begin(core, plan)))
 }
 

@@ -159,7 +159,7 @@ fn answered(core: &mut Core, id: CallId, result: Result<NodeReply, CommandFailur
     let Some(Call { owner, command, .. }) = core.calls.remove(&id) else { return };
     let node = command.node().cloned();
     let now = core.now;
-    let changing = ackers::disturbs(&command) || matches!(owner, Owner::Upkeep);
+    let changing = !matches!(owner, Owner::Barrier | Owner::Holder) && changes(&command);
     if changing && let Some(evidence) = node.as_ref().and_then(|node| core.evidence.node_mut(node)) {
         evidence.commanded_at = Some(now);
     }
@@ -186,6 +186,21 @@ fn answered(core: &mut Core, id: CallId, result: Result<NodeReply, CommandFailur
         (Owner::Route, _) => route_answered(core, &result),
         (Owner::Nobody | Owner::Holder | Owner::Upkeep, _) => {}
     }
+}
+
+/// Commands after which an older observation no longer tells how the node is.
+fn changes(command: &NodeCommand) -> bool {
+    !matches!(
+        command,
+        NodeCommand::AwaitPosition { .. }
+            | NodeCommand::Drain { .. }
+            | NodeCommand::Capture { .. }
+            | NodeCommand::ListTransactions { .. }
+            | NodeCommand::CloneReceive { .. }
+            | NodeCommand::CloneSend { .. }
+            | NodeCommand::ClonePrepare { .. }
+            | NodeCommand::Fingerprint { .. }
+    )
 }
 
 fn route_answered(core: &mut Core, result: &Result<NodeReply, CommandFailure>) {

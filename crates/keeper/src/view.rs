@@ -3,7 +3,7 @@
 use crate::core::Core;
 use crate::health;
 use crate::state::Standing;
-use firedrill_model::{ClusterView, Health, NodeName, NodeView, OperationState, Role, Timestamp};
+use firedrill_model::{ClusterView, Health, NodeName, NodeView, OperationState, Role, Span, Timestamp};
 
 pub(crate) fn view(core: &Core, now: Timestamp) -> ClusterView {
     let state = &core.journal;
@@ -15,6 +15,7 @@ pub(crate) fn view(core: &Core, now: Timestamp) -> ClusterView {
     let problems = problems(core, &nodes);
     let whole = |node: &NodeView| {
         node.health == Health::Healthy
+            && caught_up(node)
             && node.role != Role::OutOfService
             && (!core.lossless() || node.role != Role::Replica || node.acker)
     };
@@ -30,6 +31,15 @@ pub(crate) fn view(core: &Core, now: Timestamp) -> ClusterView {
         policy: state.spec.policy.clone(),
         at: now,
     }
+}
+
+/// A replica further behind than this is no replacement for its primary yet.
+const LAG_MAX: Span = Span::secs(5);
+
+fn caught_up(node: &NodeView) -> bool {
+    let status = node.observation.as_ref().and_then(|observation| observation.status.as_ref());
+    let replication = status.and_then(|status| status.replication.as_ref());
+    replication.is_none_or(|replication| replication.lag.is_none_or(|lag| lag <= LAG_MAX))
 }
 
 fn node_view(core: &Core, name: &NodeName) -> Option<NodeView> {

@@ -15,6 +15,9 @@ const SETTLES_WITHIN: Micros = 150 * SECOND;
 /// A promotion that still waits for a person this long after the last fault is over gets one.
 const PERSON_COMES_AFTER: Micros = 12 * SECOND;
 
+/// When that did not help, the person comes again and names a node.
+const PERSON_COMES_AGAIN: Micros = 8 * SECOND;
+
 const JUDGED_EVERY: Micros = 500 * MILLI;
 
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +46,7 @@ pub(crate) struct Checker {
     violations: Vec<String>,
     /// A person has accepted the loss of what was acknowledged before the next opening.
     excused: bool,
-    pub(crate) person_called: bool,
+    person_visits: i64,
     pub(crate) ending: Option<Ending>,
     pub(crate) reasons: Vec<String>,
 }
@@ -118,7 +121,7 @@ impl World {
             self.checker.broken(now, what);
         }
         for other in (0..NODES).filter(|other| *other != node) {
-            if can_acknowledge(&self.nodes, other) && !self.checker.person_called {
+            if can_acknowledge(&self.nodes, other) && self.checker.person_visits == 0 {
                 let what = format!("node {node} was opened while node {other} could still acknowledge writes");
                 self.checker.broken(now, what);
             }
@@ -139,7 +142,7 @@ impl World {
         if self.settled() {
             return self.end(Ending::Settled);
         }
-        if self.now > quiet_since + PERSON_COMES_AFTER && !self.checker.person_called {
+        if self.now > quiet_since + PERSON_COMES_AFTER + self.checker.person_visits * PERSON_COMES_AGAIN {
             self.call_person();
         }
         if self.now > quiet_since + SETTLES_WITHIN {
@@ -215,24 +218,22 @@ impl World {
                 self.checker.broken(now, format!("operation {} waits for a person and does not say why", operation.id))
             }
         }
-        self.checker.person_called = true;
         self.checker.excused = true;
-        self.say(|| "person: promotes without proof".to_owned());
-        let targets = std::iter::once(None).chain((1..NODES).map(|node| Some(node_name(node))));
-        let mut refusal = String::new();
-        for to in targets {
-            let Some(keeper) = &mut self.control.keeper else { return };
-            let answers = to.as_ref().and_then(index_of).is_none_or(|node| self.nodes[node].answers());
-            let local = to.is_none() && !(0..3).any(|node| self.nodes[node].answers());
-            if !answers || local {
-                continue;
-            }
-            match ask(keeper, now, Request::Promote { to, without_proof: true }) {
-                Ok(actions) => return self.carry_out(actions),
-                Err(why) => refusal = why,
-            }
+        // First the keeper's choice, then, visit by visit, every node that still answers.
+        let answering = (0..NODES).filter(|node| self.nodes[*node].answers()).map(|node| Some(node_name(node)));
+        let mut targets =
+            std::iter::once(None).chain(answering).skip(usize::try_from(self.checker.person_visits).unwrap_or(0));
+        self.checker.person_visits += 1;
+        let Some(to) = targets.next() else {
+            let reason = operation.reason.unwrap_or_default();
+            return self.end(Ending::Refused(reason));
+        };
+        self.say(|| format!("person: promotes without proof, to {to:?}"));
+        let Some(keeper) = &mut self.control.keeper else { return };
+        match ask(keeper, now, Request::Promote { to, without_proof: true }) {
+            Ok(actions) => self.carry_out(actions),
+            Err(why) => self.say(|| format!("refused: {why}")),
         }
-        self.end(Ending::Refused(refusal));
     }
 
     pub(crate) fn end(&mut self, ending: Ending) {

@@ -149,7 +149,7 @@ impl Plan {
         let mut plan = Self::of(faults);
         plan.server_in_west = random.random_bool(0.4);
         plan.duplicates = if random.random_bool(0.3) { 0.1 } else { 0.0 };
-        plan.apply_time = random.random_bool(0.15).then(|| random.random_range(5 * MILLI..60 * MILLI));
+        plan.apply_time = random.random_bool(0.15).then(|| random.random_range(2 * MILLI..14 * MILLI));
         plan
     }
 }
