@@ -48,7 +48,9 @@ pub(super) fn compare(writes: &Writes, finals: &Finals) -> Comparison {
         }
         let same = state.converged && primary.converged && of_content.is_empty();
         for (first, last) in errant(state, primary, finals, same) {
-            let sentence = format!("{node} has transactions {first} to {last} that {primary_name} never had");
+            // Sequences are shared by all servers of a domain, so only after a known one do they say where it begins.
+            let which = if first.sequence == 1 { format!("up to {last}") } else { format!("{first} to {last}") };
+            let sentence = format!("{node} has transactions {which} that {primary_name} never had");
             if !state.converged && last.sequence - first.sequence < unresolved && writes.was_primary(last.server) {
                 comparison.left_behind.push(format!("{sentence}: what a failover left behind, not rejoined yet"));
             } else {

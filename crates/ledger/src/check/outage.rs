@@ -81,7 +81,8 @@ impl Gaps {
             .take(LISTED_MAX)
             .map(|(_, &(began, length))| Outage {
                 began: origin + began.since(Nanos(0)),
-                length: Nanos(length).since(Nanos(0)),
+                // Whole microseconds, as everywhere on a timeline.
+                length: Nanos(length / 1000 * 1000).since(Nanos(0)),
             })
             .collect()
     }

@@ -231,7 +231,7 @@ proptest! {
         server.converged = false;
         let summary = world.check();
         prop_assert_eq!(counts(&summary), [0, 0, 0, 0, 0, 1]);
-        let name = format!("n{changed} has transactions 0-{changed}-");
+        let name = format!("n{changed} has transactions up to 0-{changed}-{own} ");
         prop_assert!(summary.divergence.examples[0].starts_with(&name), "{:?}", &summary.divergence);
     }
 }
