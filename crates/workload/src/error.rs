@@ -41,6 +41,6 @@ pub enum WorkloadError {
     #[error("no handler for SIGTERM can be set")]
     Signal(#[source] io::Error),
     /// It was told to stop at once.
-    #[error("stopped by SIGTERM before the final reads; the history is cut short")]
+    #[error("told to stop at once, before the final reads; the history is cut short")]
     Terminated,
 }

@@ -31,4 +31,4 @@ mod writer;
 
 pub use error::WorkloadError;
 pub use handle::{Handle, HandleError, Progress};
-pub use run::run;
+pub use run::{run, run_until};

@@ -6,10 +6,14 @@ use crate::recorder::Recorder;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// More than this of the history waiting for a stalled disk ends the workload with an error instead of eating memory;
 /// hours at any rate that one machine can offer.
 const BACKLOG_BYTES_MAX: usize = 256 << 20;
+
+/// How long a workload that is to end at once waits for its last write.
+const SETTLE_WITHIN: Duration = Duration::from_secs(1);
 
 /// The two files that grow while the load runs. Writes go through a blocking task: a disk under fault may stall them,
 /// and the clock of the operations must not.
@@ -78,6 +82,11 @@ impl Output {
         let (files, written) = writing.await.map_err(|lost| file(io::Error::other(lost)))?;
         self.files = Some(files);
         written.map_err(file)
+    }
+
+    /// Waits a little for a write that is under way; one that a stalled disk holds longer is left behind.
+    pub(crate) async fn settle(&mut self) -> Result<(), WorkloadError> {
+        tokio::time::timeout(SETTLE_WITHIN, self.wait()).await.unwrap_or(Ok(()))
     }
 
     /// Writes the rest and the last bytes, and makes both files durable.

@@ -13,7 +13,7 @@ use mysql_async::prelude::Queryable;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -34,10 +34,24 @@ const STOP_EVERY: Duration = Duration::from_millis(50);
 /// # Errors
 /// Anything that keeps the history from becoming whole; said in `state.json` too.
 pub async fn run(spec: WorkloadSpec, dir: &Path) -> Result<(), WorkloadError> {
-    let ended = match signal(SignalKind::terminate()) {
-        Ok(terminate) => carry_out(spec, dir, terminate).await,
-        Err(source) => Err(WorkloadError::Signal(source)),
-    };
+    let terminate = CancellationToken::new();
+    let mut signals = signal(SignalKind::terminate()).map_err(WorkloadError::Signal)?;
+    let terminated = terminate.clone();
+    let listening = tokio::spawn(async move {
+        signals.recv().await;
+        terminated.cancel();
+    });
+    let ended = run_until(spec, dir, terminate).await;
+    listening.abort();
+    ended
+}
+
+/// As [`run`], told to end at once by `terminate` instead of a signal. The history is cut short then.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_until(spec: WorkloadSpec, dir: &Path, terminate: CancellationToken) -> Result<(), WorkloadError> {
+    let ended = carry_out(spec, dir, &terminate).await;
     let state = match &ended {
         Ok(operations) => {
             let history = dir.join(files::HISTORY).display().to_string();
@@ -54,7 +68,7 @@ fn set_state(dir: &Path, state: &WorkloadState) -> Result<(), WorkloadError> {
 }
 
 /// Everything but the last state; answers the number of operations.
-async fn carry_out(spec: WorkloadSpec, dir: &Path, mut terminate: Signal) -> Result<u64, WorkloadError> {
+async fn carry_out(spec: WorkloadSpec, dir: &Path, terminate: &CancellationToken) -> Result<u64, WorkloadError> {
     validate(&spec)?;
     // The monotonic and the wall clock are read together once; from here on only the monotonic one counts.
     let (origin, now) = (Instant::now(), SystemTime::now());
@@ -64,13 +78,13 @@ async fn carry_out(spec: WorkloadSpec, dir: &Path, mut terminate: Signal) -> Res
     let load = Load::new(spec, recorder, CancellationToken::new(), Duration::ZERO);
     let load = tokio::select! {
         started = start(load) => started?,
-        _ = terminate.recv() => return Err(WorkloadError::Terminated),
+        () = terminate.cancelled() => return Err(WorkloadError::Terminated),
     };
     set_state(dir, &WorkloadState::Started)?;
     tracing::info!(run = %load.spec.run, gateway = %load.spec.gateway, "load begins");
 
     let mut clients = spawn(&load);
-    let loaded = offer(&load, dir, &mut output, &mut terminate).await;
+    let loaded = offer(&load, dir, &mut output, terminate).await;
     load.stop.cancel();
     load.recorder.load_ended();
     loaded?;
@@ -84,7 +98,7 @@ async fn carry_out(spec: WorkloadSpec, dir: &Path, mut terminate: Signal) -> Res
     };
     tokio::select! {
         read = rest => read?,
-        _ = terminate.recv() => return Err(WorkloadError::Terminated),
+        () = terminate.cancelled() => return Err(WorkloadError::Terminated),
     }
     let (last, operations) = load.recorder.finish(&header);
     output.finish(last).await?;
@@ -158,7 +172,12 @@ fn spawn(load: &Arc<Load>) -> JoinSet<()> {
 }
 
 /// Keeps files and samples up to date until the stop file is there.
-async fn offer(load: &Arc<Load>, dir: &Path, output: &mut Output, terminate: &mut Signal) -> Result<(), WorkloadError> {
+async fn offer(
+    load: &Arc<Load>,
+    dir: &Path,
+    output: &mut Output,
+    terminate: &CancellationToken,
+) -> Result<(), WorkloadError> {
     let mut sample = tokio::time::interval(SAMPLE_EVERY);
     let mut look = tokio::time::interval(STOP_EVERY);
     sample.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -173,8 +192,9 @@ async fn offer(load: &Arc<Load>, dir: &Path, output: &mut Output, terminate: &mu
                     return output.append(&load.recorder).await;
                 }
             }
-            _ = terminate.recv() => {
+            () = terminate.cancelled() => {
                 output.append(&load.recorder).await?;
+                output.settle().await?;
                 return Err(WorkloadError::Terminated);
             }
         }

@@ -5,11 +5,12 @@ use firedrill_ledger::check;
 use firedrill_model::report::LedgerSummary;
 use firedrill_model::workload::{Load, Login, WorkloadSpec, WorkloadState};
 use firedrill_model::{RunId, Span, Verdict};
-use firedrill_workload::{Handle, WorkloadError, run};
+use firedrill_workload::{Handle, WorkloadError, run, run_until};
 use mysql_async::prelude::Queryable;
 use std::fs::File;
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 /// No step of these tests takes this long on any machine that can run them.
 const STEP_WITHIN: Duration = Duration::from_secs(90);
@@ -126,6 +127,27 @@ async fn a_late_replica_is_stale_and_a_changed_one_diverges() {
     let stale = summary.stale.iter().find(|stale| stale.node == "late").expect("stale reads on the late replica");
     assert!(stale.p50 >= Span::millis(800) && stale.count * 2 > stale.of, "{stale:?}");
     assert!(summary.stale.iter().all(|stale| stale.node != "gateway"), "{:?}", summary.stale);
+}
+
+#[tokio::test]
+async fn a_load_that_is_ended_at_once_leaves_a_history_that_is_cut_short() {
+    let server = Server::start(1, &[]).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let (path, terminate) = (dir.path().to_owned(), CancellationToken::new());
+    let (spec, told) = (spec(&server, &[("one", &server)]), terminate.clone());
+    let load = tokio::spawn(async move { run_until(spec, &path, told).await });
+    let (mut handle, by) = (Handle::adopt(dir.path()), Instant::now() + STEP_WITHIN);
+    while handle.poll().expect("readable").samples.iter().all(|sample| sample.acknowledged_total < 100) {
+        assert!(Instant::now() < by && !load.is_finished(), "no writes");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    terminate.cancel();
+    let ended = tokio::time::timeout(STEP_WITHIN, load).await.expect("in time").expect("no panic");
+    assert!(matches!(ended, Err(WorkloadError::Terminated)), "{ended:?}");
+    assert!(matches!(handle.state().expect("readable"), Some(WorkloadState::Failed { .. })));
+    let summary = check(File::open(handle.history()).expect("the history")).expect("readable as far as it goes");
+    assert_eq!(summary.verdict, Verdict::Inconclusive);
+    assert!(summary.operations > 100 && summary.reasons[0].contains("cut short"), "{:?}", summary.reasons);
 }
 
 #[tokio::test]
