@@ -39,7 +39,11 @@ fn a_malformed_experiment_names_the_line() {
 fn a_missing_server_is_named_with_the_next_step() {
     let output = firedrill(&["cluster", "list", "--server", "http://127.0.0.1:1"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("http://127.0.0.1:1") && stderr(&output).contains("sandbox up"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("http://127.0.0.1:1") && stderr(&output).contains("sandbox up"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]

@@ -42,8 +42,7 @@ impl Fleet {
 
     /// Runs an experiment to its end.
     pub(crate) async fn run(&self, yaml: &str) -> RunReport {
-        let start =
-            StartRun { yaml: yaml.to_owned(), cluster: Some(self.cluster.clone()), force: true, login: None };
+        let start = StartRun { yaml: yaml.to_owned(), cluster: Some(self.cluster.clone()), force: true, login: None };
         let run = self.client.start_run(&start).await.expect("the run starts").run;
         self.until("the run ends", Duration::from_secs(420), async || {
             self.client.run(&run).await.ok().filter(|report| report.ended.is_some())

@@ -101,7 +101,9 @@ fn the_platform_may_be_killed_at_any_moment() {
             let primary = fleet.primary().await;
             let victim = match dice.roll(2) {
                 0 => primary.clone(),
-                _ => fleet.status.nodes.iter().map(|node| node.name.clone()).find(|name| *name != primary).expect("one"),
+                _ => {
+                    fleet.status.nodes.iter().map(|node| node.name.clone()).find(|name| *name != primary).expect("one")
+                }
             };
             write_some(&fleet, &mut next, &mut acknowledged).await;
             if let Some(pid) = fleet.database_pid(&victim).await {

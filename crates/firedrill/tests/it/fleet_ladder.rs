@@ -34,9 +34,10 @@ fn the_unsafe_fleet_loses_writes_and_the_run_says_so() {
         let ledger = report.ledger.as_ref().expect("a ledger");
         assert!(ledger.lost_total() > 0, "{}", told(&report));
         assert!(ledger.lost.iter().any(|class| !class.findings.examples.is_empty()), "{}", told(&report));
-        let promoted = report.operations.iter().any(|operation| {
-            operation.kind == OperationKind::Promotion && operation.state == OperationState::Finished
-        });
+        let promoted = report
+            .operations
+            .iter()
+            .any(|operation| operation.kind == OperationKind::Promotion && operation.state == OperationState::Finished);
         assert!(promoted, "{}", told(&report));
     });
 }

@@ -3,6 +3,7 @@
 
 mod cli;
 mod fleet;
+mod fleet_calm;
 mod fleet_crash;
 mod fleet_ladder;
 mod fleet_outside;
