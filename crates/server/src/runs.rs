@@ -128,7 +128,7 @@ mod tests {
         let guard = registry.begin(&one, &cluster).expect("free");
         let refused = registry.begin(&two, &cluster).expect_err("busy");
         assert!(refused.refused && refused.message.contains("one"), "{refused:?}");
-        assert_eq!(registry.halt_all("first"), [one.clone()]);
+        assert_eq!(registry.halt_all("first"), std::slice::from_ref(&one));
         assert!(registry.halt(&one, "second"));
         assert_eq!(guard.halted().as_deref(), Some("first"));
         drop(guard);

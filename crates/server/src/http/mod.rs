@@ -64,7 +64,7 @@ async fn experiments() -> Json<Vec<ExperimentEntry>> {
 }
 
 async fn unknown(uri: Uri) -> Failure {
-    Failure(not_found("page or call", uri.path(), "docs/api.md lists the calls"))
+    Failure(not_found("page or call", uri.path(), "the pages begin at /, the calls at /api/v1/status"))
 }
 
 /// A name in a path: refused with a problem, not with the framework's own words.

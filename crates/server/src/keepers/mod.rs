@@ -26,11 +26,14 @@ use tokio_util::task::TaskTracker;
 /// Messages that wait for a keeper. Reports wait when it is full, so that nothing is lost and nothing grows.
 const INBOX_MAX: usize = 1024;
 
+/// What a keeper says to a request.
+type Asked = Result<Option<OperationId>, Refusal>;
+
 /// What a keeper's task is told.
 #[derive(Debug)]
 enum Message {
-    Event(Event),
-    Ask(Request, oneshot::Sender<Result<Option<OperationId>, Refusal>>),
+    Event(Box<Event>),
+    Ask(Request, oneshot::Sender<Asked>),
 }
 
 /// What all keepers' tasks need.
@@ -159,7 +162,12 @@ impl Keepers {
     pub async fn ask(&self, cluster: &ClusterName, request: Request) -> Result<Accepted, Problem> {
         let inbox = self.cluster(cluster)?.inbox.clone();
         let (sender, answer) = oneshot::channel();
-        let stopping = || problem(crate::problem::STORE, "the server is stopping; ask again when it has started");
+        let stopping = || {
+            let message = format!(
+                "the keeper of cluster {cluster} has stopped: the server is stopping, or its state cannot be stored; the server's log says which"
+            );
+            problem(crate::problem::STORE, message)
+        };
         inbox.send(Message::Ask(request, sender)).await.map_err(|_| stopping())?;
         match answer.await.map_err(|_| stopping())? {
             Ok(operation) => Ok(Accepted { operation }),
@@ -280,7 +288,7 @@ fn new_keeper(spec: &ClusterSpec) -> Result<Keeper, ClusterError> {
 
 /// A keeper whose task has ended (the server stops) does not mind.
 async fn deliver(inbox: &mpsc::Sender<Message>, event: Event) {
-    if inbox.send(Message::Event(event)).await.is_err() {
+    if inbox.send(Message::Event(Box::new(event))).await.is_err() {
         tracing::debug!("an event came for a keeper that has stopped");
     }
 }

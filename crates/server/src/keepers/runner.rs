@@ -4,17 +4,16 @@
 //! leaves. A server that is killed between the two finds a decision that was not carried out, and asks again; it never
 //! finds an effect that it does not know of.
 
-use super::{Message, Surroundings};
+use super::{Asked, Message, Surroundings};
 use crate::clock::now;
 use crate::fleet::Call;
 use crate::problem::chain;
 use firedrill_api::http::Live;
 use firedrill_api::link::{Answer, Order};
-use firedrill_keeper::{Action, CallId, Event, Keeper, Refusal};
+use firedrill_keeper::{Action, CallId, Event, Keeper};
 use firedrill_model::command::FailureKind;
 use firedrill_model::{
-    ClusterName, ClusterView, CommandFailure, Generation, HostName, NodeCommand, Operation, OperationId, Span,
-    TimelineEvent,
+    ClusterName, ClusterView, CommandFailure, Generation, HostName, NodeCommand, Operation, Span, TimelineEvent,
 };
 use firedrill_store::{KeeperCommit, StoreError};
 use std::time::{Duration, Instant};
@@ -50,7 +49,7 @@ struct Batch {
     calls: Vec<(CallId, HostName, NodeCommand, Generation, Span)>,
     operations: Vec<Operation>,
     notes: Vec<TimelineEvent>,
-    answers: Vec<(oneshot::Sender<Result<Option<OperationId>, Refusal>>, Result<Option<OperationId>, Refusal>)>,
+    answers: Vec<(oneshot::Sender<Asked>, Asked)>,
 }
 
 impl Batch {
@@ -113,7 +112,7 @@ impl Runner {
 
     fn take(&mut self, message: Message, batch: &mut Batch) {
         match message {
-            Message::Event(event) => batch.add(self.keeper.on(now(), event)),
+            Message::Event(event) => batch.add(self.keeper.on(now(), *event)),
             Message::Ask(request, answer) => match self.keeper.ask(now(), request) {
                 Ok((operation, actions)) => {
                     batch.add(actions);
@@ -168,6 +167,7 @@ impl Runner {
                 }
                 Err(error @ StoreError::Superseded { .. }) => {
                     tracing::error!(cluster = %self.cluster, error = %chain(&error), "this keeper stops");
+                    self.show_problem(&error);
                     return None;
                 }
                 Err(error) => {

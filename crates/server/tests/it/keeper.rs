@@ -11,6 +11,7 @@ use firedrill_model::workload::Login;
 use firedrill_model::{
     ClusterName, ClusterSpec, NodeCommand, NodeName, NodeObservation, NodeReply, OperationKind, Role, Span,
 };
+use firedrill_store::KeeperCommit;
 use futures_util::StreamExt;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -277,6 +278,29 @@ async fn a_request_moves_the_primary_and_a_bad_one_is_refused() {
     .await;
     let view = fixture.client.cluster(&shop()).await.expect("a view");
     assert_eq!(view.primary.expect("a primary").as_str(), "east-3");
+}
+
+#[tokio::test]
+async fn nothing_leaves_that_is_not_stored() {
+    let fixture = Fixture::new().await;
+    let played = Played::default();
+    let crew = healthy(&fixture, &played).await;
+    // As if another server had gone on from the same directory.
+    let shop = shop();
+    let newer = KeeperCommit { cluster: &shop, state: Some((1 << 40, "{}")), operations: &[], notes: &[] };
+    fixture.server().store.commit_keeper(newer).await.expect("stored");
+    let commands = || {
+        let told = crew.agents.iter().map(|agent| agent.instructions.lock().expect("whole").len());
+        told.sum::<usize>()
+    };
+    let before = commands();
+    let request = serde_json::json!({ "request": "switchover", "to": "east-3" });
+    let error = fixture.client.request(&shop, &request).await.expect_err("its keeper has stopped");
+    assert!(error.to_string().contains("has stopped"), "{error}");
+    assert_eq!(commands(), before);
+    let problems = fixture.client.cluster(&shop).await.expect("a view").problems;
+    assert!(problems[0].contains("another server"), "{problems:?}");
+    assert!(fixture.client.operations(None).await.expect("a list").is_empty());
 }
 
 #[tokio::test]
