@@ -105,8 +105,11 @@ impl Gateway {
 
     async fn keep_and_tell(&self, order: &Order, within: Duration) -> Result<(), CommandFailure> {
         let mut orders = self.orders.lock().await;
-        self.keep(order).await?;
-        orders.last = Some(order.clone());
+        // The keeper says the route again and again; only a change is worth a write.
+        if orders.last.as_ref() != Some(order) {
+            self.keep(order).await?;
+            orders.last = Some(order.clone());
+        }
         self.tell(&mut orders, order, within).await.map_err(CommandFailure::from)
     }
 
@@ -138,8 +141,10 @@ impl Gateway {
             none => none.insert(Client::connect(&self.config.control).await?),
         };
         let routed = client.set_route(&self.config.cluster, order.generation, &order.route).await?;
-        tracing::info!(cluster = %self.config.cluster, generation = %order.generation, route = ?order.route,
-            sessions_cut = routed.sessions_cut, took = %routed.took, "the gateway goes there");
+        if routed.previous != order.route {
+            tracing::info!(cluster = %self.config.cluster, generation = %order.generation, route = ?order.route,
+                sessions_cut = routed.sessions_cut, took = %routed.took, "the gateway goes there");
+        }
         Ok(())
     }
 

@@ -135,6 +135,7 @@ impl Agent {
         }
         let disk = self.config.instances.first().map_or(&self.config.data_dir, |instance| &instance.work_dir);
         watchers.spawn(observe::host(disk.clone(), Arc::clone(&parts.outbox)));
+        watchers.spawn(observe::own_memory());
         if let Some(gateway) = parts.gateway.clone() {
             watchers.spawn(async move { gateway.supervise().await });
         }

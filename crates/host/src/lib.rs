@@ -17,6 +17,7 @@ pub mod cgroup;
 pub mod clock;
 pub mod error;
 pub mod link;
+pub mod memory;
 mod netlink;
 pub mod netns;
 pub mod nft;

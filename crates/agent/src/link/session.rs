@@ -174,7 +174,7 @@ async fn listen<S: Session>(link: &Link<S>, mut body: Incoming) -> Lost {
         let frame = match timeout(SILENT_AFTER, body.frame()).await {
             Err(_) => return Lost::Silent,
             Ok(None) => return Lost::Closed,
-            Ok(Some(Err(error))) => return Lost::Nonsense(error.to_string()),
+            Ok(Some(Err(error))) => return Lost::Link(LinkError::broken("reading the stream", error)),
             Ok(Some(Ok(frame))) => frame,
         };
         let Some(chunk) = frame.data_ref() else { continue };
