@@ -138,15 +138,13 @@ impl Attack {
             text: format!("the host refused it: {}", problem.full()),
         })?;
         self.step(Step::Injected);
-        let effect = if record.undo == Undo::Nothing {
-            mechanism.verify().await
-        } else {
-            tokio::select! {
-                biased;
-                reason = stopped(&mut self.stop) => return Err(Why::over(&format!("{reason}, before it was measured"))),
-                () = sleep_until(until) => return Err(Why::over("its time was over before it was measured")),
-                effect = mechanism.verify() => effect,
-            }
+        // A signal has no duration: its effect may be waited for longer than that.
+        let instant = record.undo == Undo::Nothing;
+        let effect = tokio::select! {
+            biased;
+            reason = stopped(&mut self.stop) => return Err(Why::over(&format!("{reason}, before it was measured"))),
+            () = sleep_until(until), if !instant => return Err(Why::over("its time was over before it was measured")),
+            effect = mechanism.verify() => effect,
         };
         self.step(Step::Verified);
         match effect {

@@ -4,6 +4,7 @@ use crate::lab::{LocalAgent, Victim, attack, id};
 use firedrill_fault::Context;
 use firedrill_model::attack::{AttackState, ProcessSelector};
 use firedrill_model::{Fault, NodeName};
+use std::time::{Duration, Instant};
 
 fn kill(signal: &str, process: ProcessSelector) -> Fault {
     Fault::Kill { signal: signal.to_owned(), process }
@@ -51,4 +52,20 @@ async fn a_signal_without_a_measurable_effect_is_not_called_one() {
     let report = agent.faults.inject(attack("self", kill("SIGKILL", own))).await;
     assert_eq!(report.state, AttackState::Refused, "{}", report.evidence);
     assert!(victim.identity().alive());
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_halt_does_not_wait_for_a_process_that_takes_its_time() {
+    let victim = Victim::running(&["-c", "trap '' TERM; while :; do sleep 1; done"]);
+    let local = LocalAgent::new();
+    let mut agent = local.open().await;
+    let (faults, spec) = (agent.faults.clone(), attack("slow", kill("SIGTERM", victim.select())));
+    let injecting = tokio::spawn(async move { faults.inject(spec).await });
+    assert_eq!(agent.report().await.state, AttackState::Preparing);
+    let began = Instant::now();
+    let ended = agent.faults.undo_all("halt").await;
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert_eq!(ended.len(), 1);
+    assert!(matches!(ended[0].state, AttackState::Undone | AttackState::Refused), "{ended:?}");
+    assert_eq!(injecting.await.expect("ends").state, ended[0].state);
 }
