@@ -2,6 +2,8 @@
 //! 4 refused by a guard.
 
 use firedrill_api::client::ClientError;
+use firedrill_sandbox::SandboxError;
+use std::error::Error;
 
 /// Passed or done.
 pub(crate) const DONE: u8 = 0;
@@ -22,8 +24,11 @@ impl Outcome {
 
 /// The exit status for an error.
 pub(crate) fn status_of(error: &anyhow::Error) -> u8 {
-    let refused = error.chain().any(|cause| cause.downcast_ref::<ClientError>().is_some_and(ClientError::refused));
-    if refused { REFUSED } else { TOOL_ERROR }
+    let refused = |cause: &(dyn Error + 'static)| {
+        cause.downcast_ref::<ClientError>().is_some_and(ClientError::refused)
+            || cause.downcast_ref::<SandboxError>().is_some_and(SandboxError::is_refusal)
+    };
+    if error.chain().any(refused) { REFUSED } else { TOOL_ERROR }
 }
 
 #[cfg(test)]

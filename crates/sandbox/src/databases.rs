@@ -3,7 +3,7 @@
 use crate::error::SandboxError;
 use crate::layout::{Choices, HostLayout, Layout, Profile};
 use crate::name::Home;
-use firedrill_engine::install::{self, Accounts, Settings};
+use firedrill_engine::install::{self, Accounts, Settings, Workshop};
 use firedrill_engine::{Binaries, Instance, InstanceConfig, Login, PortRange};
 use firedrill_host::cgroup::Cgroup;
 use firedrill_host::netns;
@@ -31,7 +31,10 @@ pub(crate) async fn start(layout: &Layout) -> Result<BTreeMap<HostName, Instance
     let found = firedrill_engine::preflight().map_err(SandboxError::step("find the MariaDB programs"))?;
     let templates = Home::at(&layout.choices.home).templates();
     std::fs::create_dir_all(&templates).map_err(SandboxError::file("make", &templates))?;
-    let template = install::template(&templates, &found, Some(OS_USER), &accounts(layout))
+    let group = Cgroup::at(&layout.setup_cgroup()).map_err(SandboxError::step("find the control groups"))?;
+    // Made inside the sandbox, so that it goes away with it when this process is killed meanwhile.
+    let workshop = Workshop { dir: &layout.directory, cgroup: Some(group.dir()) };
+    let template = install::template_made_in(&workshop, &templates, &found, Some(OS_USER), &accounts(layout))
         .await
         .map_err(SandboxError::step(format!("make a template data directory in {}", templates.display())))?;
     let mut starting = JoinSet::new();

@@ -242,6 +242,11 @@ impl Layout {
         format!("{}/{SUPERVISOR}", cgroup(self.name()))
     }
 
+    /// The control group of programs that run only while the sandbox is being made.
+    pub(crate) fn setup_cgroup(&self) -> String {
+        format!("{}/{SETUP}", cgroup(self.name()))
+    }
+
     /// The machine's own end of the cable into the fabric.
     pub(crate) fn uplink(&self) -> String {
         uplink(self.name())
@@ -280,6 +285,7 @@ impl Layout {
 const FABRIC: &str = "net";
 const SERVER: &str = "server";
 const SUPERVISOR: &str = "supervisor";
+const SETUP: &str = "setup";
 
 /// The network namespace of `host` in a sandbox.
 fn namespace(sandbox: &SandboxName, host: &str) -> String {

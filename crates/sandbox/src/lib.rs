@@ -83,7 +83,7 @@ pub async fn up(options: UpOptions) -> Result<SandboxStatus, SandboxError> {
 /// # Errors
 /// [`SandboxError`] when something would not go away; it is named, and `down` can be repeated.
 pub async fn down(home: &Home, name: &SandboxName, progress: &Progress) -> Result<Removed, SandboxError> {
-    let _lock = lock::Lock::sandbox(name)?;
+    let _lock = lock::Lock::sandbox(name).await?;
     teardown::remove(home, name, progress).await
 }
 

@@ -3,7 +3,7 @@
 use crate::error::SandboxError;
 use crate::layout::{Choices, Layout, Secrets};
 use crate::lock::Lock;
-use crate::name::Home;
+use crate::name::{Home, SandboxName};
 use crate::{
     Profile, SandboxStatus, UpOptions, claim, databases, enlist, hold_back, network, observe, plan_file, preflight,
     readiness, running, supervise, teardown,
@@ -12,7 +12,7 @@ use firedrill_api::client::Client;
 use firedrill_host::cgroup::Cgroup;
 use firedrill_model::workload::Login;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 use uuid::Uuid;
 
@@ -23,11 +23,8 @@ use uuid::Uuid;
 pub(crate) async fn run(options: UpOptions) -> Result<SandboxStatus, SandboxError> {
     let UpOptions { name, home, progress, .. } = &options;
     preflight::check(home, name, &options.program)?;
-    let _lock = Lock::sandbox(name)?;
-    // A damaged plan is a leftover like any other.
-    if let Ok(Some(layout)) = plan_file::load(home, name)
-        && running::supervisor(&layout)?.is_some()
-    {
+    let _lock = Lock::sandbox(name).await?;
+    if is_up(home, name)? {
         return Err(SandboxError::AlreadyUp { name: name.to_string() });
     }
     if teardown::anything_left(home, name) {
@@ -42,6 +39,18 @@ pub(crate) async fn run(options: UpOptions) -> Result<SandboxStatus, SandboxErro
         }
     }
     brought_up
+}
+
+/// Whether an earlier `up` has come to its end and what it started is still looked after. Anything less is a leftover,
+/// a damaged plan too.
+fn is_up(home: &Home, name: &SandboxName) -> Result<bool, SandboxError> {
+    let Ok(Some(layout)) = plan_file::load(home, name) else { return Ok(false) };
+    Ok(ready_file(&layout).exists() && running::supervisor(&layout)?.is_some())
+}
+
+/// Written last, when all is well.
+fn ready_file(layout: &Layout) -> PathBuf {
+    layout.directory.join("ready")
 }
 
 async fn bring_up(options: &UpOptions) -> Result<SandboxStatus, SandboxError> {
@@ -78,6 +87,7 @@ async fn bring_up(options: &UpOptions) -> Result<SandboxStatus, SandboxError> {
         hold_back::request(&layout).await?;
         progress(&format!("replication is held back ({} ms)", began.elapsed().as_millis()));
     }
+    plan_file::write_durably(&ready_file(&layout), b"", 0o644)?;
     observe::status(&layout).await
 }
 
@@ -134,7 +144,7 @@ fn open_for_passage(directory: &Path) -> Result<(), SandboxError> {
 /// Under the lock for choosing, so that a sandbox that goes down does not remove their common parent meanwhile.
 fn make_groups(layout: &Layout) -> Result<(), SandboxError> {
     let hosts = layout.hosts.iter().map(|host| host.cgroup.clone());
-    for group in hosts.chain([layout.server_cgroup(), layout.supervisor_cgroup()]) {
+    for group in hosts.chain([layout.server_cgroup(), layout.supervisor_cgroup(), layout.setup_cgroup()]) {
         Cgroup::create(&group).map_err(SandboxError::step("make the control groups"))?;
     }
     Ok(())
@@ -143,8 +153,7 @@ fn make_groups(layout: &Layout) -> Result<(), SandboxError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Progress, SandboxName};
-    use std::path::PathBuf;
+    use crate::Progress;
 
     fn options(home: &Path, name: &str, program: &str) -> UpOptions {
         UpOptions {

@@ -12,7 +12,7 @@ use crate::error::EngineError;
 use firedrill_host::HostError;
 use std::path::Path;
 
-pub use template::template;
+pub use template::{Workshop, template, template_made_in};
 
 /// Accounts and schema of a sandbox's servers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -72,6 +72,7 @@ pub async fn place(template: &Path, config: &InstanceConfig, settings: &Settings
             return Err(EngineError::Invalid(format!("{place} holds data already; remove it or choose another place")));
         }
         make_dir(&config.work_dir, owner)?;
+        make_dir(&option_file::temporary_dir(&config), owner)?;
         for file in [&config.socket, &config.pid_file, &config.error_log] {
             if let Some(dir) = file.parent().filter(|dir| !dir.exists()) {
                 make_dir(dir, owner)?;

@@ -4,6 +4,7 @@ use super::{Profile, Settings};
 use crate::config::InstanceConfig;
 use crate::mariadb::SEMI_SYNC_TIMEOUT_MS;
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 /// Size of the redo log, mebibytes; the template is made with the same, or the server would rebuild it at its first
 /// start. Small, because it is copied for each node.
@@ -41,6 +42,11 @@ table-definition-cache=400
 max-connections=300
 ";
 
+/// The server's own directory for temporary tables.
+pub(super) fn temporary_dir(config: &InstanceConfig) -> PathBuf {
+    config.work_dir.join("tmp")
+}
+
 /// The text of the option file.
 pub(crate) fn text(config: &InstanceConfig, settings: &Settings) -> String {
     let mut text =
@@ -53,6 +59,8 @@ pub(crate) fn text(config: &InstanceConfig, settings: &Settings) -> String {
     set("socket", &config.socket.display());
     set("pid-file", &config.pid_file.display());
     set("log-error", &config.error_log.display());
+    // A starting server deletes the temporary tables of all others that share its directory.
+    set("tmpdir", &temporary_dir(config).display());
     set("bind-address", &config.endpoint.address);
     set("port", &config.endpoint.port);
     set("server-id", &config.server_id);

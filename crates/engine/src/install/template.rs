@@ -29,13 +29,36 @@ pub async fn template(
     os_user: Option<&str>,
     accounts: &Accounts,
 ) -> Result<PathBuf, EngineError> {
+    template_made_in(&Workshop { dir: cache, cgroup: None }, cache, preflight, os_user, accounts).await
+}
+
+/// Where a template is made before it is moved to its place.
+#[derive(Debug, Clone, Copy)]
+pub struct Workshop<'a> {
+    /// On the file system of the cache. What an interrupted call left is in it.
+    pub dir: &'a Path,
+    /// The control group of the programs that make it: whoever ends the group ends them, when the caller was killed.
+    pub cgroup: Option<&'a Path>,
+}
+
+/// As [`template`], for a caller who can say what is to be cleaned up when he is killed.
+///
+/// # Errors
+/// As [`template`].
+pub async fn template_made_in(
+    workshop: &Workshop<'_>,
+    cache: &Path,
+    preflight: &Preflight,
+    os_user: Option<&str>,
+    accounts: &Accounts,
+) -> Result<PathBuf, EngineError> {
     let version = preflight.version().await?;
     let place = cache.join(key(&version, os_user, accounts));
     if place.is_dir() {
         return Ok(place);
     }
-    let draft = cache.join(format!("draft-{}-{}", std::process::id(), DRAFTS.fetch_add(1, Ordering::Relaxed)));
-    let made = make(&draft, preflight, os_user, accounts).await;
+    let draft = workshop.dir.join(format!("draft-{}-{}", std::process::id(), DRAFTS.fetch_add(1, Ordering::Relaxed)));
+    let made = make(&draft, workshop.cgroup, preflight, os_user, accounts).await;
     let (from, to) = (draft.clone(), place.clone());
     let moved = match made {
         Err(error) => Err(error),
@@ -65,6 +88,7 @@ fn key(version: &str, os_user: Option<&str>, accounts: &Accounts) -> String {
 
 async fn make(
     draft: &Path,
+    cgroup: Option<&Path>,
     preflight: &Preflight,
     os_user: Option<&str>,
     accounts: &Accounts,
@@ -81,6 +105,10 @@ async fn make(
         .args(["--no-defaults", "--bootstrap", "--skip-log-bin"])
         .arg(format!("--datadir={}", draft.display()))
         .arg(format!("--innodb-log-file-size={REDO_LOG_MIB}M"));
+    if let Some(cgroup) = cgroup {
+        install = install.cgroup(cgroup);
+        bootstrap = bootstrap.cgroup(cgroup);
+    }
     if let Some(user) = os_user {
         install = install.arg(format!("--user={user}"));
         bootstrap = bootstrap.user(user);
