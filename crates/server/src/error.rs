@@ -10,7 +10,7 @@ use std::path::PathBuf;
 pub enum StartError {
     /// Somebody listens there already.
     #[error(
-        "S020: the address {address} ({setting}) is in use by another process; stop that one (`ss -ltnp` names it), or choose another address with {setting}"
+        "the address {address} ({setting}) is in use by another process; stop that one (`ss -ltnp` names it), or choose another address with {setting}"
     )]
     PortInUse {
         /// Which address.
@@ -19,9 +19,7 @@ pub enum StartError {
         setting: &'static str,
     },
     /// The address cannot be listened on for another reason.
-    #[error(
-        "S020: cannot listen on {address} ({setting}); the address must belong to this host (`ip address` lists them)"
-    )]
+    #[error("cannot listen on {address} ({setting}); the address must belong to this host (`ip address` lists them)")]
     Listen {
         /// Which address.
         address: SocketAddr,
@@ -32,14 +30,14 @@ pub enum StartError {
     },
     /// The HTTP API has no login.
     #[error(
-        "S021: {address} (--http) is not a loopback address; the API has no login, so it listens on 127.0.0.1 or ::1 only (reach it from elsewhere through an SSH tunnel)"
+        "{address} (--http) is not a loopback address; the API has no login, so it listens on 127.0.0.1 or ::1 only (reach it from elsewhere through an SSH tunnel)"
     )]
     NotLoopback {
         /// What was asked for.
         address: SocketAddr,
     },
     /// The data directory cannot be made or written.
-    #[error("S022: the data directory {path} (--data-dir) cannot be written; it must belong to the user of the server")]
+    #[error("the data directory {path} (--data-dir) cannot be written; it must belong to the user of the server")]
     DataDir {
         /// Which directory.
         path: PathBuf,
@@ -47,16 +45,14 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// There is no room.
-    #[error(
-        "S023: the disk that holds the data directory {path} (--data-dir) is full; free some space, then start again"
-    )]
+    #[error("the disk that holds {path} (in --data-dir) is full; free some space, then start again")]
     DiskFull {
-        /// Which directory.
+        /// Which file or directory.
         path: PathBuf,
     },
     /// Another server uses the data directory.
     #[error(
-        "S024: the data directory {path} is in use by another firedrill server (pid {pid}); stop that one, or choose another directory with --data-dir"
+        "the data directory {path} is in use by another firedrill server (pid {pid}); stop that one, or choose another directory with --data-dir"
     )]
     Locked {
         /// Which directory.
@@ -65,7 +61,7 @@ pub enum StartError {
         pid: String,
     },
     /// The authority's key or certificate cannot be read or made.
-    #[error("S025: the certificate authority in {path} cannot be used")]
+    #[error("the certificate authority in {path} cannot be used")]
     Authority {
         /// Its directory.
         path: PathBuf,
@@ -73,14 +69,14 @@ pub enum StartError {
         source: AuthorityError,
     },
     /// The store cannot be opened.
-    #[error("S003: the store cannot be used")]
-    Store(#[from] StoreError),
+    #[error(transparent)]
+    Store(StoreError),
     /// A stored cluster breaks the rules.
-    #[error("S026: {0}; the stored registration was damaged or made by another version of firedrill")]
+    #[error("{0}; the stored registration was damaged or made by another version of firedrill")]
     Cluster(firedrill_model::cluster::ClusterError),
     /// A keeper's stored state does not fit this version.
     #[error(
-        "S026: the stored state of cluster {cluster} cannot be read; it was written by another version of firedrill; start that version"
+        "the stored state of cluster {cluster} cannot be read; it was written by another version of firedrill; start that version"
     )]
     KeeperState {
         /// Which cluster.
@@ -90,7 +86,31 @@ pub enum StartError {
     },
 }
 
+impl From<StoreError> for StartError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::DiskFull { path, .. } => Self::DiskFull { path },
+            error => Self::Store(error),
+        }
+    }
+}
+
 impl StartError {
+    /// Its code, with a page in `docs/errors/`.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Store(_) => crate::problem::STORE,
+            Self::PortInUse { .. } | Self::Listen { .. } => "S030",
+            Self::NotLoopback { .. } => "S031",
+            Self::DataDir { .. } => "S032",
+            Self::DiskFull { .. } => "S033",
+            Self::Locked { .. } => "S034",
+            Self::Authority { .. } => "S035",
+            Self::Cluster(_) | Self::KeeperState { .. } => "S036",
+        }
+    }
+
     /// Tells a full disk from a directory that cannot be written.
     pub(crate) fn data_dir(path: &std::path::Path, source: std::io::Error) -> Self {
         let path = path.to_owned();
