@@ -40,10 +40,10 @@ pub enum EngineError {
         message: String,
     },
     /// The server could not be reached, or the connection broke.
-    #[error("no connection to the server at {socket}: {message}")]
+    #[error("no connection to the server at {at}: {message}")]
     NotConnected {
-        /// The unix socket.
-        socket: PathBuf,
+        /// Its unix socket, or its address.
+        at: String,
         /// The client's text.
         message: String,
     },

@@ -88,9 +88,14 @@ impl ServerProcess {
         })
     }
 
-    /// Waits until the running server has ended, and answers with its process id. When none runs, waits for one first.
-    /// Cancel-safe.
+    /// Waits until the running server has ended, and answers with its process id. One that was seen to run and has
+    /// ended since counts; when there is none such, waits for one first. Cancel-safe.
     pub(crate) async fn exited(&self) -> u32 {
+        let known = self.seen().current;
+        if let Some(identity) = known.filter(|identity| !identity.alive()) {
+            self.note_end(identity);
+            return identity.pid;
+        }
         loop {
             let handle = self.find().and_then(|identity| Some((identity, identity.open().ok()??)));
             if let Some((identity, pidfd)) = handle {

