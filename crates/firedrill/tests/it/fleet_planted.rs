@@ -36,12 +36,11 @@ async fn admin(node: &NodeStatus) -> mysql_async::Conn {
     mysql_async::Conn::new(options).await.expect("an administrator's session")
 }
 
-/// The socket stands beside the data directory.
+/// The socket of the server with that data directory.
 fn socket_of(data_dir: &Path) -> String {
-    let parent = data_dir.parent().expect("a data directory has a parent");
-    let found = std::fs::read_dir(parent).expect("the node's directory").flatten().map(|entry| entry.path());
-    let socket = found.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "sock"));
-    socket.expect("a socket beside the data").display().to_string()
+    let socket = data_dir.with_file_name("run").join("mariadbd.sock");
+    assert!(socket.exists(), "there is no socket {}", socket.display());
+    socket.display().to_string()
 }
 
 #[test]
