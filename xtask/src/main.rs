@@ -6,6 +6,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a tool for the terminal")]
 
+mod bench;
 mod ci;
 mod generate;
 mod shell;
@@ -18,7 +19,9 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
   ci [STAGE…]          all checks, or only the named stages; `ci --list` names them
   tidy                 rules that no compiler knows: sizes, layers, documents
-  generate [--check]   write generated files; with --check only say whether they are fresh";
+  generate [--check]   write generated files; with --check only say whether they are fresh
+  bench [--only NAME]… [--runs N] [--program FILE]
+                       the figures of docs/benchmarks.md; needs root and the release build of the program";
 
 fn main() -> ExitCode {
     match run() {
@@ -40,6 +43,7 @@ fn run() -> Result<()> {
             Ok(())
         }
         ["ci", stages @ ..] => ci::run(stages),
+        ["bench", arguments @ ..] => bench::run(arguments),
         ["tidy"] => tidy::run(),
         ["generate"] => generate::run(generate::Mode::Write),
         ["generate", "--check"] => generate::run(generate::Mode::Check),
