@@ -27,9 +27,11 @@
 //! 4. **Leaving.** An entry whose acker side is known to be off (its process gone, or it answered `SetAcker{off}`,
 //!    `Follow{acker: false}` or `Fence`, and no command to acknowledge is under way) leaves when its debt is paid.
 //!    A node that is merely silent cannot leave: it may be acknowledging.
-//! 5. **Handing over.** The list is replaced as a whole in the turn that asks a new primary to open. The old primary
-//!    acknowledges nothing any more then, and the new one holds all that anybody could have acknowledged, so the
-//!    new list starts without debts.
+//! 5. **Handing over.** The list starts anew in the turn that asks a new primary to open. The old primary acknowledges
+//!    nothing any more then, and the new one holds all that it could have acknowledged, so the new list starts
+//!    empty and without debts. But at that moment the new primary may be the *only* node that holds it: its ackers
+//!    will vouch for what it acknowledges itself, not for what it inherited. So the position of the inheritance is
+//!    kept, and no later primary is opened without it.
 //!
 //! A late duplicate of a command to acknowledge cannot slip in after its node has left: agents answer a repeated
 //! instruction without repeating it, refuse one past its deadline, and work on one command per node at a time.
@@ -49,6 +51,9 @@ const HOLDER_WITHIN: Span = Span::secs(1);
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct AckerJournal {
     entries: BTreeMap<NodeName, Acker>,
+    /// What earlier primaries may have acknowledged: the next one must hold it, whoever has seen it.
+    #[serde(default)]
+    inherited: GtidPos,
 }
 
 /// One entry.
@@ -80,9 +85,15 @@ impl AckerJournal {
         self.entries.iter()
     }
 
-    /// Rule 5.
-    pub(crate) fn hand_over(&mut self, to: impl IntoIterator<Item = NodeName>) {
-        self.entries = to.into_iter().map(|node| (node, Acker { armed: true, debt: None })).collect();
+    /// What earlier primaries may have acknowledged.
+    pub(crate) fn inherited(&self) -> &GtidPos {
+        &self.inherited
+    }
+
+    /// Rule 5: a new primary begins with an empty list and with everything acknowledged up to now in its care.
+    pub(crate) fn hand_over(&mut self, inherited: GtidPos) {
+        self.entries.clear();
+        self.inherited = inherited;
     }
 }
 

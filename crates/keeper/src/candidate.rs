@@ -165,9 +165,9 @@ fn unaccounted(core: &Core, plan: &Promotion) -> Option<String> {
     })
 }
 
-/// Everything that could have been acknowledged: the new primary must hold it.
-fn floor(plan: &Promotion) -> GtidPos {
-    plan.required.iter().fold(GtidPos::default(), |floor, (node, Acker { debt, .. })| {
+/// Everything that could have been acknowledged, by the old primary or before it: the new primary must hold it.
+pub(crate) fn floor(plan: &Promotion) -> GtidPos {
+    plan.required.iter().fold(plan.inherited.clone(), |floor, (node, Acker { debt, .. })| {
         let floor = plan.holdings.get(node).map_or(floor.clone(), |holding| floor.union(&holding.received));
         debt.as_ref().and_then(|debt| debt.barrier.as_ref()).map_or(floor.clone(), |barrier| floor.union(barrier))
     })

@@ -78,7 +78,8 @@ fn process_gone(evidence: &NodeEvidence, known: Option<u32>) -> Option<Loss> {
 fn hung(core: &Core, node: &NodeName, evidence: &NodeEvidence) -> Option<Loss> {
     let ProcessState::Running { stopped, pid } = evidence.observation.process else { return None };
     let unanswered = evidence.observation.unanswered_for;
-    if evidence.observation.status.is_some() || unanswered < core.policy().hung_after {
+    let answered = evidence.answered_at.is_some_and(|at| core.now.since(at) < core.policy().hung_after);
+    if evidence.observation.status.is_some() || unanswered < core.policy().hung_after || answered {
         return None;
     }
     let failed_at = evidence.answered_at.unwrap_or(evidence.observed_at - unanswered);
@@ -126,8 +127,9 @@ fn witnesses(core: &Core, node: &NodeName) -> Witnesses {
         if replication.receiver == Receiver::Stopped {
             continue;
         }
+        // What it had heard when it was looked at: the time since then says something of the observer only.
         let heard_at = evidence.heard_at.unwrap_or(core.evidence.since);
-        if core.now.since(heard_at) < silent_after {
+        if evidence.observed_at.since(heard_at) < silent_after {
             return Witnesses::Hear;
         }
         verdict = match verdict {

@@ -19,7 +19,8 @@ use firedrill_model::command::FailureKind;
 use firedrill_model::operation::Phase;
 use firedrill_model::timeline::EventKind;
 use firedrill_model::{
-    CommandFailure, NodeCommand, NodeName, NodeReply, OperationKind, OperationState, Role, Severity, Span, Timestamp,
+    CommandFailure, GtidPos, NodeCommand, NodeName, NodeReply, OperationKind, OperationState, Role, Severity, Span,
+    Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,6 +56,8 @@ pub(crate) struct Promotion {
     pub(crate) begun: Option<Timestamp>,
     /// The journal of ackers at that moment.
     pub(crate) required: BTreeMap<NodeName, crate::ackers::Acker>,
+    /// What the old primary had inherited.
+    pub(crate) inherited: GtidPos,
     /// Others whose holdings are of use.
     optional: BTreeSet<NodeName>,
     pub(crate) holdings: BTreeMap<NodeName, Holding>,
@@ -84,6 +87,7 @@ impl Promotion {
             stage: Stage::Waiting,
             begun: None,
             required: BTreeMap::new(),
+            inherited: GtidPos::default(),
             optional: BTreeSet::new(),
             holdings: BTreeMap::new(),
             candidate: None,
@@ -206,6 +210,7 @@ fn waiting(saga: &mut Saga, plan: &mut Promotion, core: &mut Core) {
         state.promotions.push(now);
     }
     plan.required = state.ackers.iter().map(|(node, entry)| (node.clone(), entry.clone())).collect();
+    plan.inherited = core.journal.ackers.inherited().clone();
     plan.optional = candidate::optional(core, plan);
     plan.begun = Some(now);
     plan.stage = Stage::Revoking;
@@ -341,7 +346,7 @@ fn source_within(core: &Core, plan: &Promotion) -> Span {
     if candidate::floor_covered(plan) { CATCH_UP_WITHIN } else { core.policy().step_within }
 }
 
-fn gained(plan: &Promotion, source: &NodeName, received: &firedrill_model::GtidPos) -> bool {
+fn gained(plan: &Promotion, source: &NodeName, received: &GtidPos) -> bool {
     plan.holdings.get(source).is_some_and(|holding| received.covers(&holding.received))
 }
 
@@ -363,10 +368,14 @@ fn reject(saga: &mut Saga, plan: &mut Promotion, core: &Core, candidate: NodeNam
 
 /// The one turn in which power moves: the candidate becomes the node that may be open, the list of ackers starts anew.
 fn hand_over(saga: &mut Saga, plan: &mut Promotion, core: &mut Core, candidate: NodeName) {
+    // Less than the floor only when a person has given the rest up.
+    let held = plan.holdings.get(&candidate).map(|holding| holding.received.clone()).unwrap_or_default();
+    let floor = candidate::floor(plan);
+    let inherited = if held.covers(&floor) { floor } else { held };
     let state = core.journal.edit();
     state.primary = candidate.clone();
     state.semi_sync_seen = false;
-    state.ackers.hand_over([]);
+    state.ackers.hand_over(inherited);
     if let Some(record) = state.nodes.get_mut(&plan.old) {
         record.standing = Standing::Doubtful { why: format!("it was replaced as primary by {candidate}") };
     }

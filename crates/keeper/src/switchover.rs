@@ -95,7 +95,7 @@ fn closing(saga: &mut Saga, plan: &mut Switchover, core: &mut Core) {
     let Some(NodeReply::Position { received, applied }) = saga.insist(core, Phase::Fence, close) else { return };
     saga.end_phase(core, Phase::Fence);
     let until = received.union(&applied);
-    let caught_up = NodeCommand::AwaitPosition { node: plan.to.clone(), until };
+    let caught_up = NodeCommand::AwaitPosition { node: plan.to.clone(), until: until.clone() };
     match saga.ask_within(core, Phase::Drain, caught_up, CLOSED_AT_MOST) {
         Asked::Waiting => return,
         Asked::Failed(failure) => return plan.give_up(failure.message),
@@ -104,7 +104,7 @@ fn closing(saga: &mut Saga, plan: &mut Switchover, core: &mut Core) {
     let state = core.journal.edit();
     state.primary = plan.to.clone();
     state.semi_sync_seen = false;
-    state.ackers.hand_over([]);
+    state.ackers.hand_over(until);
     state.assign_roles();
     let others = core.journal.names().into_iter().filter(|node| *node != plan.to);
     plan.followers = others

@@ -163,6 +163,11 @@ fn answered(core: &mut Core, id: CallId, result: Result<NodeReply, CommandFailur
     if changing && let Some(evidence) = node.as_ref().and_then(|node| core.evidence.node_mut(node)) {
         evidence.commanded_at = Some(now);
     }
+    // A server that has just carried a command out is not hung, whatever an older observation says.
+    let worked = result.is_ok() && !matches!(command, NodeCommand::Fence { .. } | NodeCommand::Capture { .. });
+    if worked && let Some(evidence) = node.as_ref().and_then(|node| core.evidence.node_mut(node)) {
+        evidence.answered_at = Some(now);
+    }
     if let (Some(node), Ok(NodeReply::Started { .. })) = (&node, &result)
         && let Some(record) = core.journal.edit().nodes.get_mut(node)
     {

@@ -106,6 +106,8 @@ pub struct Plan {
     pub quiet_at: Micros,
     /// See there.
     pub sabotage: Sabotage,
+    /// The way between the regions, one way, in microseconds.
+    pub far: Micros,
     /// Appliers that are slow all the time, in microseconds a transaction.
     pub apply_time: Option<Micros>,
 }
@@ -131,6 +133,7 @@ impl Plan {
             faults,
             quiet_at,
             sabotage: Sabotage::None,
+            far: 8 * MILLI,
             apply_time: None,
         }
     }
@@ -143,11 +146,12 @@ impl Plan {
             let lasts = random.random_range(200 * MILLI..9 * SECOND);
             faults.push(Fault::new(draw_kind(random), from, from + lasts));
             // Often close together: the second strikes while the first is being dealt with.
-            let gap = if random.random_bool(0.6) { 600 * MILLI } else { 6 * SECOND };
+            let gap = *pick(random, &[80 * MILLI, 80 * MILLI, 600 * MILLI, 600 * MILLI, 6 * SECOND]);
             from += random.random_range(0..gap);
         }
         let mut plan = Self::of(faults);
         plan.server_in_west = random.random_bool(0.4);
+        plan.far = *pick(random, &[200, 200, 8 * MILLI, 40 * MILLI]);
         plan.duplicates = if random.random_bool(0.3) { 0.1 } else { 0.0 };
         plan.apply_time = random.random_bool(0.15).then(|| random.random_range(2 * MILLI..14 * MILLI));
         plan

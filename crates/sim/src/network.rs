@@ -27,6 +27,7 @@ const RETRANSMIT: Micros = 220 * MILLI;
 
 #[derive(Debug)]
 pub(crate) struct Network {
+    far: Micros,
     west: [bool; HOSTS],
     cut: [[u8; HOSTS]; HOSTS],
     extra: [[Micros; HOSTS]; HOSTS],
@@ -34,12 +35,12 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// Nodes 0-2 live in the east with the application and the gateway, 3-5 in the west; the server in either.
-    pub(crate) fn new(server_in_west: bool) -> Self {
+    /// Nodes 0-2 live in the east with the application and the gateway, 3-5 in the west, `far` away; the server in either.
+    pub(crate) fn new(server_in_west: bool, far: Micros) -> Self {
         let mut west = [false; HOSTS];
         west[3..NODES].fill(true);
         west[SERVER] = server_in_west;
-        Self { west, cut: [[0; HOSTS]; HOSTS], extra: [[0; HOSTS]; HOSTS], loss_percent: [[0; HOSTS]; HOSTS] }
+        Self { far, west, cut: [[0; HOSTS]; HOSTS], extra: [[0; HOSTS]; HOSTS], loss_percent: [[0; HOSTS]; HOSTS] }
     }
 
     pub(crate) fn west(&self, host: usize) -> bool {
@@ -63,7 +64,7 @@ impl Network {
         } else if self.west[from] == self.west[to] {
             300
         } else {
-            8 * MILLI
+            self.far
         };
         let mut delay = base + random.random_range(0..=base) + self.extra[from][to];
         let loss = self.loss_percent[from][to];

@@ -152,7 +152,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(seed: u64, plan: Plan, control: Control, random: SmallRng, trace: bool) -> Self {
-        let network = Network::new(plan.server_in_west);
+        let network = Network::new(plan.server_in_west, plan.far);
         let mut hash = DefaultHasher::new();
         seed.hash(&mut hash);
         let nodes = (0..NODES).map(|id| Mariadb::new(id, 100 + u32::try_from(id).unwrap_or(0))).collect();

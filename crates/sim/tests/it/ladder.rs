@@ -1,0 +1,95 @@
+//! The rungs of the ladder, one by one: what the keeper does and how fast.
+
+use firedrill_model::operation::Phase;
+use firedrill_model::{Operation, OperationKind, OperationState, Span};
+use firedrill_sim::{Ending, Fault, FaultKind, Outcome, Plan, Victim, run_plan};
+
+const SECOND: i64 = 1_000_000;
+
+fn struck(seed: u64, kind: FaultKind, lasts: i64) -> Outcome {
+    let outcome = run_plan(seed, Plan::of(vec![Fault::new(kind, 4 * SECOND, 4 * SECOND + lasts)]), false);
+    assert_eq!(outcome.ending, Ending::Settled, "seed {seed}, {kind:?}");
+    assert!(outcome.refusals.is_empty(), "seed {seed}, {kind:?}: {:?}", outcome.refusals);
+    outcome
+}
+
+fn finished(outcome: &Outcome, kind: OperationKind) -> Vec<&Operation> {
+    outcome
+        .operations
+        .iter()
+        .filter(|operation| operation.kind == kind && operation.state == OperationState::Finished)
+        .collect()
+}
+
+/// From the failure to the new primary taking writes.
+fn outage(promotion: &Operation) -> Span {
+    let opened = promotion.phase(Phase::Open).map(|(_, ended)| ended).expect("it was opened");
+    opened.since(promotion.failure_at.expect("the failure's time is known"))
+}
+
+#[test]
+fn a_killed_primary_is_replaced_within_milliseconds_and_comes_back() {
+    for seed in 0..50 {
+        let outcome = struck(seed, FaultKind::Kill(Victim::Primary), 0);
+        let promotions = finished(&outcome, OperationKind::Promotion);
+        assert_eq!(promotions.len(), 1, "seed {seed}");
+        assert!(outage(promotions[0]) < Span::millis(120), "seed {seed}: {}", outage(promotions[0]));
+        for phase in [Phase::Detect, Phase::Confirm, Phase::Fence, Phase::Drain, Phase::Open, Phase::Repoint] {
+            assert!(promotions[0].phase(phase).is_some(), "seed {seed}: {phase} is missing");
+        }
+        let back = finished(&outcome, OperationKind::Rejoin).len() + finished(&outcome, OperationKind::Clone).len();
+        assert_eq!(back, 1, "seed {seed}: the old primary came back once");
+    }
+}
+
+#[test]
+fn a_hung_primary_is_replaced_within_three_seconds() {
+    for seed in 0..50 {
+        let outcome = struck(seed, FaultKind::Pause(Victim::Primary), 20 * SECOND);
+        let promotions = finished(&outcome, OperationKind::Promotion);
+        assert_eq!(promotions.len(), 1, "seed {seed}");
+        assert!(outage(promotions[0]) < Span::secs(3), "seed {seed}: {}", outage(promotions[0]));
+    }
+}
+
+#[test]
+fn a_silent_host_is_replaced_within_three_seconds() {
+    for seed in 0..50 {
+        let outcome = struck(seed, FaultKind::Isolate(Victim::Primary), 10 * SECOND);
+        let promotions = finished(&outcome, OperationKind::Promotion);
+        assert_eq!(promotions.len(), 1, "seed {seed}");
+        assert!(outage(promotions[0]) < Span::secs(3), "seed {seed}: {}", outage(promotions[0]));
+    }
+}
+
+#[test]
+fn a_dead_replica_is_cloned_anew() {
+    for seed in 0..50 {
+        let outcome = struck(seed, FaultKind::Kill(Victim::Acker(0)), 0);
+        assert!(finished(&outcome, OperationKind::Promotion).is_empty(), "seed {seed}");
+        let clones = finished(&outcome, OperationKind::Clone);
+        assert_eq!(clones.len(), 1, "seed {seed}");
+        for phase in [Phase::Capture, Phase::Copy, Phase::Prepare, Phase::CatchUp, Phase::Check, Phase::Join] {
+            assert!(clones[0].phase(phase).is_some(), "seed {seed}: {phase} is missing");
+        }
+    }
+}
+
+#[test]
+fn a_dead_pseudo_primary_is_replaced_and_cloned() {
+    for seed in 0..50 {
+        let outcome = struck(seed, FaultKind::Kill(Victim::PseudoPrimary), 0);
+        let promotions = finished(&outcome, OperationKind::Promotion);
+        assert_eq!(promotions.len(), 1, "seed {seed}");
+        assert!(promotions[0].cause.contains("pseudo-primary"), "{}", promotions[0].cause);
+        assert_eq!(finished(&outcome, OperationKind::Clone).len(), 1, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_switchover_moves_the_role_and_loses_nothing() {
+    for seed in 0..50 {
+        let outcome = struck(seed, FaultKind::AskSwitchover, 0);
+        assert_eq!(finished(&outcome, OperationKind::Switchover).len(), 1, "seed {seed}");
+    }
+}

@@ -1,0 +1,81 @@
+//! A check that cannot fail is none: worlds with a planted defect, and rules that give writes away, must come out
+//! broken.
+
+use firedrill_model::Span;
+use firedrill_model::cluster::{Durability, Policy};
+use firedrill_sim::{Ending, Fault, FaultKind, Plan, Sabotage, Victim, run_plan};
+
+const SECOND: i64 = 1_000_000;
+
+/// The rules that seeds of this plan broke.
+fn broken(seeds: u64, plan: impl Fn(u64) -> Plan) -> Vec<String> {
+    (0..seeds)
+        .filter_map(|seed| match run_plan(seed, plan(seed), false).ending {
+            Ending::Broken(rules) => Some(rules.join("; ")),
+            Ending::Settled | Ending::Refused(_) => None,
+        })
+        .collect()
+}
+
+fn killed_primary() -> Plan {
+    Plan::of(vec![Fault::new(FaultKind::Kill(Victim::Primary), 5 * SECOND, 5 * SECOND)])
+}
+
+fn isolated_primary() -> Plan {
+    Plan::of(vec![Fault::new(FaultKind::Isolate(Victim::Primary), 5 * SECOND, 12 * SECOND)])
+}
+
+#[test]
+fn the_same_plans_hold_without_a_defect() {
+    assert_eq!(broken(40, |_| killed_primary()), Vec::<String>::new());
+    assert_eq!(broken(40, |_| isolated_primary()), Vec::<String>::new());
+}
+
+#[test]
+fn asynchronous_promotion_without_proof_loses_writes() {
+    let rules = broken(40, |_| {
+        let policy = Policy { durability: Durability::Asynchronous, promote_without_proof: true, ..Policy::default() };
+        Plan { policy, ..killed_primary() }
+    });
+    assert!(rules.iter().any(|rule| rule.contains("acknowledged writes")), "no loss was seen: {rules:?}");
+}
+
+#[test]
+fn an_asynchronous_cluster_is_not_promoted_by_itself() {
+    let policy = Policy { durability: Durability::Asynchronous, ..Policy::default() };
+    let outcome = run_plan(1, Plan { policy, ..killed_primary() }, false);
+    assert!(!outcome.refusals.is_empty(), "it went on without a person: {:?}", outcome.ending);
+}
+
+#[test]
+fn a_drain_that_lies_is_seen() {
+    let rules = broken(40, |_| {
+        let slow = Fault::new(FaultKind::SlowApplier(Victim::Acker(0)), 4 * SECOND, 8 * SECOND);
+        let other = Fault::new(FaultKind::SlowApplier(Victim::Acker(1)), 4 * SECOND, 8 * SECOND);
+        let mut plan = Plan::of(vec![slow, other, killed_primary().faults[0].clone()]);
+        plan.sabotage = Sabotage::DrainLies;
+        plan
+    });
+    assert!(rules.iter().any(|rule| rule.contains("was opened without")), "not seen: {rules:?}");
+}
+
+#[test]
+fn an_acker_that_only_says_it_stopped_is_seen() {
+    let rules = broken(40, |_| Plan { sabotage: Sabotage::StopLies, ..isolated_primary() });
+    assert!(rules.iter().any(|rule| rule.contains("could still acknowledge")), "not seen: {rules:?}");
+}
+
+#[test]
+fn a_fence_that_lies_is_seen() {
+    let rules = broken(40, |_| {
+        let policy = Policy {
+            durability: Durability::Asynchronous,
+            promote_without_proof: true,
+            hung_after: Span::millis(800),
+            ..Policy::default()
+        };
+        let pause = Fault::new(FaultKind::Pause(Victim::Primary), 5 * SECOND, 9 * SECOND);
+        Plan { policy, sabotage: Sabotage::FenceLies, ..Plan::of(vec![pause]) }
+    });
+    assert!(rules.iter().any(|rule| rule.contains("could still acknowledge")), "not seen: {rules:?}");
+}
