@@ -49,6 +49,7 @@ fn start_logging(command: &Command) {
 /// The agent and its children share a host with a database: one thread. Everything else may use the cores.
 fn runtime(command: &Command) -> std::io::Result<tokio::runtime::Runtime> {
     let mut builder = match command {
+        Command::Agent(_) => return firedrill_agent::runtime(),
         Command::Server(_) => tokio::runtime::Builder::new_multi_thread(),
         _ => tokio::runtime::Builder::new_current_thread(),
     };

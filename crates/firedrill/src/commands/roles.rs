@@ -16,7 +16,7 @@ pub(crate) async fn server(args: Server) -> anyhow::Result<Outcome> {
 }
 
 pub(crate) async fn agent(config: &Path) -> anyhow::Result<Outcome> {
-    let config: firedrill_agent::AgentConfig = read(config)?;
+    let config = firedrill_agent::AgentConfig::load(config)?;
     firedrill_agent::run(config, stopped_by_signal()?).await?;
     Ok(Outcome::done())
 }
