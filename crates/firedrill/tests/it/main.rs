@@ -1,7 +1,10 @@
 //! The program from outside, with real fleets. Tests under `fleet_*` bring up a whole sandbox each; they need root and
 //! the MariaDB packages, and run one at a time (`.config/nextest.toml`).
 
-#![allow(clippy::disallowed_methods, reason = "tests start the program as a user does, with nothing of ours in between")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests start the program as a user does, with nothing of ours in between"
+)]
 #![allow(clippy::print_stderr, reason = "what a failed test shows")]
 
 mod cli;
