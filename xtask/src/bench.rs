@@ -18,6 +18,11 @@ use anyhow::{Context, Result, bail};
 use figures::Section;
 use fleet::Ground;
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long each benchmark waits for a quiet machine when nothing else is said; then it is measured all the same, and
+/// the load is printed with the figures.
+const QUIET_WITHIN: Duration = Duration::from_secs(120);
 
 /// One benchmark.
 struct Bench {
@@ -56,6 +61,7 @@ struct Options {
     only: Vec<String>,
     runs: Option<u32>,
     program: Option<PathBuf>,
+    quiet_within: Option<Duration>,
 }
 
 fn options(arguments: &[&str]) -> Result<Options> {
@@ -69,14 +75,17 @@ fn options(arguments: &[&str]) -> Result<Options> {
                 let names: Vec<_> = BENCHES.iter().map(|bench| bench.name).collect();
                 bail!("there is no benchmark {value:?}; there are {}", names.join(", "));
             }
-            "--runs" => {
-                options.runs = Some(value.parse().with_context(|| format!("--runs {value:?} is not a number"))?);
-            }
+            "--runs" => options.runs = Some(number(flag, value)?),
+            "--quiet-within" => options.quiet_within = Some(Duration::from_secs(number(flag, value)?.into())),
             "--program" => options.program = Some(PathBuf::from(value)),
-            _ => bail!("{flag:?} is unknown; known are --only NAME, --runs N and --program FILE"),
+            _ => bail!("{flag:?} is unknown; known are --only NAME, --runs N, --quiet-within SECONDS, --program FILE"),
         }
     }
     Ok(options)
+}
+
+fn number(flag: &str, value: &str) -> Result<u32> {
+    value.parse().with_context(|| format!("{flag} {value:?} is not a number"))
 }
 
 /// Runs all benchmarks, or those named, and prints a table for each as soon as it is there. A benchmark that breaks does
@@ -91,7 +100,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     let mut broken = Vec::new();
     for bench in BENCHES.iter().filter(|bench| options.only.is_empty() || options.only.iter().any(|n| n == bench.name))
     {
-        let load = machine::wait_for_quiet()?;
+        let load = machine::wait_for_quiet(options.quiet_within.unwrap_or(QUIET_WITHIN))?;
         eprintln!("== {}: {} (load average {load:.2})", bench.name, bench.about);
         match (bench.run)(&ground, Runs(options.runs)) {
             Ok(section) => println!("{}", section.markdown(bench.name, load)),

@@ -20,7 +20,7 @@ usage: cargo xtask COMMAND
   ci [STAGE…]          all checks, or only the named stages; `ci --list` names them
   tidy                 rules that no compiler knows: sizes, layers, documents
   generate [--check]   write generated files; with --check only say whether they are fresh
-  bench [--only NAME]… [--runs N] [--program FILE]
+  bench [--only NAME]… [--runs N] [--quiet-within SECONDS] [--program FILE]
                        the figures of docs/benchmarks.md; needs root and the release build of the program";
 
 fn main() -> ExitCode {

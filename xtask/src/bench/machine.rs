@@ -4,10 +4,8 @@ use crate::shell;
 use anyhow::{Context, Result};
 use std::time::{Duration, Instant};
 
-/// Figures are taken below this load average of the last minute, if the machine comes there in [`QUIET_WITHIN`].
+/// Figures are taken below this load average of the last minute, if the machine comes there.
 const QUIET: f64 = 1.0;
-/// Then it is measured all the same; the load is printed with the figures.
-const QUIET_WITHIN: Duration = Duration::from_secs(180);
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// One line: processor, cores, memory, kernel, database.
@@ -34,9 +32,9 @@ fn field(file: &str, name: &str) -> Result<Option<String>> {
     Ok(text.lines().find_map(value))
 }
 
-/// Waits until others leave the machine alone, and says how busy it then is.
-pub(super) fn wait_for_quiet() -> Result<f64> {
-    let end = Instant::now() + QUIET_WITHIN;
+/// Waits until others leave the machine alone, not longer than `within`, and says how busy it then is.
+pub(super) fn wait_for_quiet(within: Duration) -> Result<f64> {
+    let end = Instant::now() + within;
     loop {
         let load = load_average()?;
         if load < QUIET || Instant::now() >= end {
