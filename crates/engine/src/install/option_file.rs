@@ -26,8 +26,8 @@ slave-parallel-threads=2
 slave-parallel-mode=optimistic
 # A lost source is noticed within 4 s; the default is a minute.
 slave-net-timeout=4
-# Only a tail of the binary log that an acker had confirmed survives a crash (MDEV-33465).
-init-rpl-role=SLAVE
+# Crash recovery drops the tail of the binary log that was not committed; an acker may have it (MDEV-33465, 10.11.9).
+loose-init-rpl-role=SLAVE
 rpl-semi-sync-master-enabled=0
 rpl-semi-sync-slave-enabled=0
 rpl-semi-sync-master-wait-point=AFTER_SYNC
