@@ -23,6 +23,14 @@ pub(crate) struct Holding {
     pub(crate) pid: Option<u32>,
 }
 
+impl Holding {
+    /// Better to open than the other: it holds more, or the same and has applied more of it, which is outage spared.
+    fn outranks(&self, other: &Self) -> bool {
+        let same = self.received.covers(&other.received) && other.received.covers(&self.received);
+        !other.received.covers(&self.received) || (same && !other.applied.covers(&self.applied))
+    }
+}
+
 /// May the promotion begin to act? Otherwise says why not, and what to do.
 pub(crate) fn may_begin(core: &Core, plan: &Promotion) -> Result<(), String> {
     if plan.without_proof {
@@ -199,8 +207,7 @@ pub(crate) fn choose(core: &Core, plan: &Promotion) -> Result<NodeName, String> 
     };
     let mut best: Option<(&NodeName, &Holding)> = None;
     for (node, holding) in plan.holdings.iter().filter(|(node, _)| eligible(node) && usable(core, plan, node)) {
-        let better = best.is_none_or(|(_, other)| !other.received.covers(&holding.received));
-        if better {
+        if best.is_none_or(|(_, other)| holding.outranks(other)) {
             best = Some((node, holding));
         }
     }
@@ -257,4 +264,24 @@ pub(crate) fn explain(plan: &Promotion, chosen: &NodeName) -> Vec<String> {
             format!("{node} has received {} and applied {}{mark}", holding.received, holding.applied)
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holding(received: &str, applied: &str) -> Holding {
+        let position = |text: &str| text.parse().expect("a position");
+        Holding { received: position(received), applied: position(applied), pid: None }
+    }
+
+    #[test]
+    fn what_was_received_counts_first_and_then_what_was_applied() {
+        let behind = holding("0-1-10", "0-1-4");
+        let drained = holding("0-1-10", "0-1-10");
+        let ahead = holding("0-1-11", "0-1-4");
+        assert!(drained.outranks(&behind) && !behind.outranks(&drained));
+        assert!(ahead.outranks(&drained) && !drained.outranks(&ahead), "an acknowledged write is worth any wait");
+        assert!(!drained.outranks(&drained.clone()));
+    }
 }
