@@ -25,13 +25,14 @@
 //!    Each question is asked after the answer to the one before, so no late observation can be mistaken for a new
 //!    one. That is why observations, which are older than their arrival, are never used here.
 //! 4. **Leaving.** An entry whose acker side is known to be off (its process gone, or it answered `SetAcker{off}`,
-//!    `Follow{acker: false}` or `Fence`, and no command to acknowledge is under way) leaves when its debt is paid.
-//!    A node that is merely silent cannot leave: it may be acknowledging.
-//! 5. **Handing over.** The list starts anew in the turn that asks a new primary to open. The old primary acknowledges
-//!    nothing any more then, and the new one holds all that it could have acknowledged, so the new list starts
-//!    empty and without debts. But at that moment the new primary may be the *only* node that holds it: its ackers
-//!    will vouch for what it acknowledges itself, not for what it inherited. So the position of the inheritance is
-//!    kept, and no later primary is opened without it.
+//!    `Follow{acker: false}`, `Fence` or `Open`, and no command to acknowledge is under way) leaves when its debt is
+//!    paid. A node that is merely silent cannot leave: it may be acknowledging.
+//! 5. **Handing over.** When a new primary is asked to open, the old one acknowledges nothing any more, and the new
+//!    one holds all that it could have acknowledged: all debts are void. Two things stay. *The inheritance*: at
+//!    that moment the new primary may be the only node that holds it, and its ackers will vouch for what it
+//!    acknowledges itself, not for what it inherited; so the position is kept, and no later primary is opened
+//!    without it. *The entries*: a node that could not be reached still acknowledges to whom it was told to; an entry
+//!    says to whom, and counts again when that node becomes the primary again.
 //!
 //! A late duplicate of a command to acknowledge cannot slip in after its node has left: agents answer a repeated
 //! instruction without repeating it, refuse one past its deadline, and work on one command per node at a time.
@@ -42,7 +43,7 @@ use firedrill_model::command::FailureKind;
 use firedrill_model::observation::ProcessState;
 use firedrill_model::{CommandFailure, GtidPos, NodeCommand, NodeName, NodeReply, Role, Span};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A holder that lags is asked again after this; short, in case its agent lets a promotion's commands wait behind.
 const HOLDER_WITHIN: Span = Span::secs(1);
@@ -57,12 +58,20 @@ pub(crate) struct AckerJournal {
 }
 
 /// One entry.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct Acker {
-    /// It may be acknowledging now. False: it is known not to.
-    pub(crate) armed: bool,
-    /// What it acknowledged earlier may be gone from it.
+    /// The sources it may be acknowledging to: what it was told, until something is known that ends it. More than one
+    /// while an answer is missing.
+    sources: BTreeSet<NodeName>,
+    /// What it acknowledged to the present primary earlier may be gone from it.
     pub(crate) debt: Option<Debt>,
+}
+
+impl Acker {
+    /// It may be acknowledging to this primary now.
+    pub(crate) fn acks_for(&self, primary: &NodeName) -> bool {
+        self.sources.contains(primary)
+    }
 }
 
 /// See the module's rule 3.
@@ -90,99 +99,97 @@ impl AckerJournal {
         &self.inherited
     }
 
-    /// Rule 5: a new primary begins with an empty list and with everything acknowledged up to now in its care.
+    /// The nodes whose answer a promotion needs.
+    pub(crate) fn of(&self, primary: &NodeName) -> impl Iterator<Item = (&NodeName, &Acker)> {
+        self.entries.iter().filter(|(_, entry)| entry.acks_for(primary) || entry.debt.is_some())
+    }
+
+    /// How many nodes may be acknowledging to this primary.
+    pub(crate) fn acking(&self, primary: &NodeName) -> usize {
+        self.entries.values().filter(|entry| entry.acks_for(primary)).count()
+    }
+
+    /// Rule 5.
     pub(crate) fn hand_over(&mut self, inherited: GtidPos) {
-        self.entries.clear();
+        self.entries.values_mut().for_each(|entry| entry.debt = None);
+        self.tidy();
         self.inherited = inherited;
+    }
+
+    fn tidy(&mut self) {
+        self.entries.retain(|_, entry| !entry.sources.is_empty() || entry.debt.is_some());
     }
 }
 
 /// At registration and when a cluster becomes lossless: nobody knows who acknowledged before.
 pub(crate) fn distrust_all(core: &mut Core) {
+    let primary = core.journal.primary.clone();
     let entries = if core.lossless() {
         let replicas = core.journal.nodes.iter().filter(|(_, record)| record.role == Role::Replica);
-        replicas.map(|(node, _)| (node.clone(), Acker { armed: true, debt: Some(Debt::default()) })).collect()
+        let entry = Acker { sources: BTreeSet::from([primary]), debt: Some(Debt::default()) };
+        replicas.map(|(node, _)| (node.clone(), entry.clone())).collect()
     } else {
         BTreeMap::new()
     };
     core.journal.edit().ackers.entries = entries;
 }
 
+/// To whom a command makes its node acknowledge.
+fn arms(core: &Core, command: &NodeCommand) -> Option<NodeName> {
+    match command {
+        NodeCommand::Follow { source, acker: true, .. } => {
+            core.journal.spec.nodes.iter().find(|node| node.endpoint == *source).map(|node| node.name.clone())
+        }
+        NodeCommand::SetAcker { on: true, .. } => Some(core.journal.primary.clone()),
+        _ => None,
+    }
+}
+
 /// Rules 1 and 2, for a command that is about to be sent.
 pub(crate) fn before(core: &mut Core, command: &NodeCommand) {
-    if !core.lossless() {
+    let Some(node) = command.node().filter(|_| core.lossless() && disturbs(command)) else { return };
+    let primary = core.journal.primary.clone();
+    let source = arms(core, command);
+    let acks = core.journal.ackers.get(node).is_some_and(|entry| entry.acks_for(&primary));
+    if !acks && source.is_none() {
         return;
     }
-    match command {
-        NodeCommand::Follow { node, acker: true, .. } | NodeCommand::SetAcker { node, on: true } => {
-            let entries = &mut core.journal.edit().ackers.entries;
-            match entries.get_mut(node) {
-                None => {
-                    entries.insert(node.clone(), Acker { armed: true, debt: None });
-                }
-                // It acknowledges now and its receiver will be restarted.
-                Some(entry) if entry.armed => entry.debt = Some(Debt::default()),
-                // It did not acknowledge since its debt was made; the debt stands as it is.
-                Some(entry) => entry.armed = true,
-            }
-        }
-        NodeCommand::Follow { node, acker: false, .. }
-        | NodeCommand::SetAcker { node, on: false }
-        | NodeCommand::Fence { node }
-        | NodeCommand::Start { node }
-        | NodeCommand::CloneActivate { node, .. } => {
-            let armed = core.journal.ackers.get(node).is_some_and(|entry| entry.armed);
-            if armed && let Some(entry) = core.journal.edit().ackers.entries.get_mut(node) {
-                entry.debt = Some(Debt::default());
-            }
-        }
-        _ => {}
+    let entry = core.journal.edit().ackers.entries.entry(node.clone()).or_default();
+    if acks {
+        // It acknowledges now, and what it holds may be dropped.
+        entry.debt = Some(Debt::default());
     }
+    entry.sources.extend(source);
 }
 
 /// Rule 3 (a) and rule 4, for a command that was answered. The call itself is no longer under way.
 pub(crate) fn after(core: &mut Core, command: &NodeCommand, result: &Result<NodeReply, CommandFailure>) {
-    let Some(node) = command.node() else { return };
-    if core.journal.ackers.get(node).is_none() {
-        return;
+    let Some(node) = command.node().filter(|_| disturbs(command)) else { return };
+    let Some(mut entry) = core.journal.ackers.get(node).cloned() else { return };
+    let over = match result {
+        Ok(_) => true,
+        // Timed out or broken off: it may still be at work. Stale: it never was, and says nothing of others.
+        Err(failure) => !matches!(failure.kind, FailureKind::TimedOut | FailureKind::Unreachable | FailureKind::Stale),
+    };
+    let before = entry.clone();
+    let decides = !matches!(command, NodeCommand::Start { .. } | NodeCommand::SetAcker { on: true, .. });
+    if result.is_ok() && decides {
+        entry.sources = arming(core, node);
+        entry.sources.extend(arms(core, command));
     }
-    // Only commands that change a node are carried out one after the other.
-    let over = disturbs(command)
-        && match result {
-            Ok(_) => true,
-            // Timed out or broken off: it may still be at work. Stale: it never was, and says nothing of others.
-            Err(failure) => {
-                !matches!(failure.kind, FailureKind::TimedOut | FailureKind::Unreachable | FailureKind::Stale)
-            }
-        };
-    let off = result.is_ok()
-        && matches!(
-            command,
-            NodeCommand::Follow { acker: false, .. }
-                | NodeCommand::SetAcker { on: false, .. }
-                | NodeCommand::Fence { .. }
-                | NodeCommand::CloneActivate { .. }
-        )
-        && !arming(core, node);
     // Something that restarts the receiver may be queued behind this command.
     let quiet = !core.calls.values().any(|call| call.command.node() == Some(node) && disturbs(&call.command));
-    let entry = core.journal.ackers.get(node).cloned();
-    let Some(mut entry) = entry else { return };
-    let before = entry.clone();
-    if off {
-        entry.armed = false;
-    }
-    if over
-        && quiet
-        && let Some(debt) = &mut entry.debt
-    {
+    if let Some(debt) = entry.debt.as_mut().filter(|_| over && quiet) {
         debt.settled = true;
     }
     if entry != before {
-        core.journal.edit().ackers.entries.insert(node.clone(), entry);
+        let ackers = &mut core.journal.edit().ackers;
+        ackers.entries.insert(node.clone(), entry);
+        ackers.tidy();
     }
 }
 
+/// Commands that end or restart a node's receiving, or its process.
 pub(crate) fn disturbs(command: &NodeCommand) -> bool {
     matches!(
         command,
@@ -190,18 +197,15 @@ pub(crate) fn disturbs(command: &NodeCommand) -> bool {
             | NodeCommand::SetAcker { .. }
             | NodeCommand::Fence { .. }
             | NodeCommand::Start { .. }
+            | NodeCommand::Open { .. }
             | NodeCommand::CloneActivate { .. }
     )
 }
 
-/// A command to acknowledge is under way to the node.
-fn arming(core: &Core, node: &NodeName) -> bool {
-    core.calls.values().any(|call| match &call.command {
-        NodeCommand::Follow { node: its, acker: true, .. } | NodeCommand::SetAcker { node: its, on: true } => {
-            its == node
-        }
-        _ => false,
-    })
+/// To whom the commands that are under way to the node make it acknowledge.
+fn arming(core: &Core, node: &NodeName) -> BTreeSet<NodeName> {
+    let calls = core.calls.values().filter(|call| call.command.node() == Some(node));
+    calls.filter_map(|call| arms(core, &call.command)).collect()
 }
 
 /// Rules 2 and 4, for a process that is gone, or was: `known` is the process that was last seen there.
@@ -211,14 +215,27 @@ pub(crate) fn observed(core: &mut Core, node: &NodeName, known: Option<u32>, pro
         ProcessState::Running { pid, .. } => known.is_some_and(|known| known != pid),
         ProcessState::Exited { .. } | ProcessState::Absent => true,
     };
-    let known_off = !entry.armed && entry.debt.as_ref().is_some_and(|debt| debt.settled);
+    let known_off = entry.sources.is_empty() && entry.debt.as_ref().is_some_and(|debt| debt.settled);
     if !ended || known_off {
         return;
     }
+    let primary = core.journal.primary.clone();
     let arming = arming(core, node);
-    if let Some(entry) = core.journal.edit().ackers.entries.get_mut(node) {
-        entry.armed = arming;
-        entry.debt = Some(Debt { settled: !arming, ..Debt::default() });
+    let ackers = &mut core.journal.edit().ackers;
+    if let Some(entry) = ackers.entries.get_mut(node) {
+        if entry.acks_for(&primary) || entry.debt.is_some() {
+            entry.debt = Some(Debt { settled: arming.is_empty(), ..Debt::default() });
+        }
+        entry.sources = arming;
+    }
+    ackers.tidy();
+}
+
+/// A node is seen to acknowledge to the primary without having been entered: somebody else has told it to.
+pub(crate) fn discovered(core: &mut Core, node: &NodeName) {
+    let primary = core.journal.primary.clone();
+    if core.lossless() && !core.journal.ackers.get(node).is_some_and(|entry| entry.acks_for(&primary)) {
+        core.journal.edit().ackers.entries.entry(node.clone()).or_default().sources.insert(primary);
     }
 }
 
@@ -289,8 +306,9 @@ pub(crate) fn barrier_answered(core: &mut Core, call: u64, result: &Result<NodeR
 }
 
 fn ask_holders(core: &mut Core, barrier: &GtidPos) {
-    let holders: Vec<NodeName> =
-        core.journal.ackers.iter().filter(|(_, entry)| entry.armed).map(|(node, _)| node.clone()).collect();
+    let primary = core.journal.primary.clone();
+    let acking = core.journal.ackers.iter().filter(|(_, entry)| entry.acks_for(&primary));
+    let holders: Vec<NodeName> = acking.map(|(node, _)| node.clone()).collect();
     for node in holders {
         let command = NodeCommand::AwaitPosition { node: node.clone(), until: barrier.clone() };
         let asked = core.calls.values().any(|call| call.owner == Owner::Holder && call.command == command);
@@ -308,18 +326,19 @@ pub(crate) fn holder_answered(core: &mut Core, node: &NodeName, until: &GtidPos,
         rest(core, node);
         return;
     }
-    if !core.journal.ackers.get(node).is_some_and(|entry| entry.armed) {
+    let primary = core.journal.primary.clone();
+    if !core.journal.ackers.get(node).is_some_and(|entry| entry.acks_for(&primary)) {
         return;
     }
-    let entries = &mut core.journal.edit().ackers.entries;
-    for entry in entries.values_mut() {
+    let ackers = &mut core.journal.edit().ackers;
+    for entry in ackers.entries.values_mut() {
         let paid =
             entry.debt.as_ref().and_then(|debt| debt.barrier.as_ref()).is_some_and(|barrier| until.covers(barrier));
         if paid {
             entry.debt = None;
         }
     }
-    entries.retain(|_, entry| entry.armed || entry.debt.is_some());
+    ackers.tidy();
 }
 
 fn rest(core: &mut Core, node: &NodeName) {

@@ -77,16 +77,16 @@ fn provable(core: &Core, plan: &Promotion) -> Result<(), String> {
         ));
     }
     let within = core.policy().silent_after;
-    for (node, entry) in core.journal.ackers.iter() {
+    for (node, entry) in core.journal.ackers.of(&plan.old) {
         let heard = core.evidence.status(node, core.now, within).is_some() && core.reachable(node);
-        if entry.armed && !heard {
+        if entry.acks_for(&plan.old) && !heard {
             return Err(may_hold(core, plan, node, "does not answer"));
         }
         if entry.debt.as_ref().is_some_and(|debt| debt.barrier.is_none()) {
             return Err(may_hold(core, plan, node, "was restarted"));
         }
     }
-    if core.journal.ackers.iter().next().is_none() {
+    if core.journal.ackers.of(&plan.old).next().is_none() {
         return Err(format!("{} is lost and no node was acknowledging for it; bring it back", plan.old));
     }
     Ok(())
@@ -137,7 +137,8 @@ pub(crate) fn answered(core: &Core, plan: &mut Promotion, node: &NodeName, holdi
 pub(crate) fn proofs(core: &Core, plan: &Promotion, fenced: bool) -> Option<String> {
     let waited = plan.begun.map_or(Span::ZERO, |begun| core.now.since(begun));
     let missing = unaccounted(core, plan);
-    let stopped = plan.required.iter().all(|(node, entry)| !entry.armed || plan.holdings.contains_key(node));
+    let stopped =
+        plan.required.iter().all(|(node, entry)| !entry.acks_for(&plan.old) || plan.holdings.contains_key(node));
     let gone = plan.loss.class == LossClass::ProcessGone || fenced;
     // Without an acker a lossless primary acknowledges nothing, however alive it is.
     let revoked = core.lossless() && core.journal.semi_sync_seen && stopped;
@@ -163,7 +164,7 @@ pub(crate) fn proofs(core: &Core, plan: &Promotion, fenced: bool) -> Option<Stri
 /// Names an acker that may hold what nobody else has.
 fn unaccounted(core: &Core, plan: &Promotion) -> Option<String> {
     plan.required.iter().find_map(|(node, entry)| {
-        if entry.armed && !plan.holdings.contains_key(node) {
+        if entry.acks_for(&plan.old) && !plan.holdings.contains_key(node) {
             return Some(may_hold(core, plan, node, "has not answered"));
         }
         if entry.debt.as_ref().is_some_and(|debt| debt.barrier.is_none()) {

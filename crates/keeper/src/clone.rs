@@ -163,7 +163,7 @@ fn donor(saga: &mut Saga, plan: &mut CloneNode, core: &mut Core) -> Option<NodeN
 /// Rather a node that nobody needs: a pseudo-replica, then the pseudo-primary, then a replica that is not the last
 /// acker, and the primary only when there is nobody else.
 pub(crate) fn choose_donor(core: &Core, node: &NodeName, plan: &CloneNode) -> Option<NodeName> {
-    let ackers = core.journal.ackers.iter().filter(|(_, entry)| entry.armed).count();
+    let ackers = core.journal.ackers.acking(&core.journal.primary);
     let rank = |donor: &NodeName| match core.journal.role(donor) {
         Role::PseudoReplica => 0,
         Role::PseudoPrimary => 1,

@@ -209,7 +209,7 @@ fn waiting(saga: &mut Saga, plan: &mut Promotion, core: &mut Core) {
     if !plan.requested {
         state.promotions.push(now);
     }
-    plan.required = state.ackers.iter().map(|(node, entry)| (node.clone(), entry.clone())).collect();
+    plan.required = state.ackers.of(&plan.old).map(|(node, entry)| (node.clone(), entry.clone())).collect();
     plan.inherited = core.journal.ackers.inherited().clone();
     plan.optional = candidate::optional(core, plan);
     plan.begun = Some(now);

@@ -221,9 +221,10 @@ fn make_anew(core: &mut Core, node: &NodeName, donor: Option<NodeName>) -> Taken
     if let Some(saga) = core.journal.sagas.iter().find(|saga| matches!(saga.plan, Plan::Clone(_))) {
         return refuse("K002", format!("operation {} clones {} now; one at a time", saga.id(), saga.operation.subject));
     }
-    let armed = |one: &NodeName| core.journal.ackers.get(one).is_some_and(|entry| entry.armed);
-    let others = core.journal.names().into_iter().filter(|one| one != node && armed(one)).count();
-    if core.lossless() && armed(node) && others == 0 {
+    let primary = &core.journal.primary;
+    let last = core.journal.ackers.get(node).is_some_and(|entry| entry.acks_for(primary))
+        && core.journal.ackers.acking(primary) == 1;
+    if core.lossless() && last {
         return refuse(
             "K010",
             format!("{node} is the only node that acknowledges writes: without it all writes would wait"),

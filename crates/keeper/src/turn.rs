@@ -137,6 +137,12 @@ fn observed(core: &mut Core, observation: NodeObservation) {
             core.journal.edit().semi_sync_seen = active;
         }
     }
+    if let Some(replication) = observation.status.as_ref().and_then(|status| status.replication.as_ref())
+        && observation.status.as_ref().is_some_and(|status| status.semi_sync.acker_enabled)
+        && core.journal.node(&core.journal.primary).is_some_and(|primary| primary.endpoint == replication.source)
+    {
+        ackers::discovered(core, &node);
+    }
     core.evidence.observed(core.now, observation);
 }
 

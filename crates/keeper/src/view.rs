@@ -60,7 +60,7 @@ fn node_view(core: &Core, name: &NodeName) -> Option<NodeView> {
         role: if record.standing == Standing::InService { record.role } else { Role::OutOfService },
         health,
         reason,
-        acker: core.journal.ackers.get(name).is_some_and(|entry| entry.armed),
+        acker: core.journal.ackers.get(name).is_some_and(|entry| entry.acks_for(&core.journal.primary)),
         behind,
         observation: evidence.map(|evidence| evidence.observation.clone()),
         observed_at: evidence.map(|evidence| evidence.observed_at),

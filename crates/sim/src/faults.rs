@@ -41,6 +41,8 @@ pub enum FaultKind {
     CutRegions,
     /// The first acker and the primary are cut off from all others, together.
     IsolatePair,
+    /// The primary and the replicas of its region do not hear each other; everybody else does.
+    CutAckers,
     /// The gateway's host is cut off from the keeper's server.
     HideGateway,
     /// The agent's process is killed, and started again at the end.
@@ -173,7 +175,7 @@ fn draw_victim(random: &mut SmallRng) -> Victim {
 
 fn draw_kind(random: &mut SmallRng) -> FaultKind {
     let victim = draw_victim(random);
-    match random.random_range(0..30) {
+    match random.random_range(0..32) {
         0..=5 => FaultKind::Kill(victim),
         6..=8 => FaultKind::Pause(victim),
         9..=11 => FaultKind::Isolate(victim),
@@ -191,6 +193,7 @@ fn draw_kind(random: &mut SmallRng) -> FaultKind {
         26 => FaultKind::SlowApplier(victim),
         27 => FaultKind::AskSwitchover,
         28 => FaultKind::AskPromotion,
+        29 | 30 => FaultKind::CutAckers,
         _ => FaultKind::AskClone(random.random_range(0..NODES)),
     }
 }
@@ -303,6 +306,11 @@ impl World {
                         self.cut_both(pair, other, on);
                     }
                 }
+            }
+            FaultKind::CutAckers => {
+                let near = |one: usize| self.network.west(one) == self.network.west(pair);
+                let others: Vec<usize> = (0..NODES).filter(|one| *one != pair && near(*one)).collect();
+                others.into_iter().for_each(|other| self.cut_both(other, pair, on));
             }
             FaultKind::HideGateway => self.cut_both(GATEWAY, SERVER, on),
             FaultKind::KillAgent(_) => {
