@@ -6,8 +6,8 @@
 //! was killed goes on where it was.
 //!
 //! **What it never does**: decide. Whether a node is dead, who is promoted, which node may acknowledge, when a clone
-//! is worth it: the keeper. It opens no network connection to a database; administration goes through the local unix
-//! socket, which works also when the host is cut off.
+//! is worth it: the keeper. It administers no server but its own, through the local unix socket, which works also when
+//! the host is cut off; the one thing asked of another server is what its binary log holds, before it is followed.
 //!
 //! **Where to begin**: [`InstanceConfig`] (what describes a server), [`Instance`] (what can be done with it),
 //! [`install`] (how the sandbox makes servers from nothing), [`preflight`] (what must be on the host). What is

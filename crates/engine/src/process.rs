@@ -72,7 +72,7 @@ impl ServerProcess {
             }
             self.note_end(identity);
         }
-        let found = self.from_identity_file().or_else(|| self.from_pid_file());
+        let found = self.by_identity_file().or_else(|| self.by_pid_file());
         if let Some(identity) = found {
             self.note_start(identity);
         }
@@ -173,12 +173,12 @@ impl ServerProcess {
         std::fs::create_dir_all(dir).map_err(|problem| EngineError::file("make", dir, problem))
     }
 
-    fn from_identity_file(&self) -> Option<Identity> {
+    fn by_identity_file(&self) -> Option<Identity> {
         // An unreadable file says as little as none; the server's own pid file is asked next.
         Identity::load(&self.config.identity_file()).ok().flatten().filter(Identity::alive)
     }
 
-    fn from_pid_file(&self) -> Option<Identity> {
+    fn by_pid_file(&self) -> Option<Identity> {
         let text = std::fs::read_to_string(&self.config.pid_file).ok()?;
         self.ours(text.trim().parse().ok()?)
     }

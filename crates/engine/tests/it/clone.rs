@@ -224,6 +224,20 @@ async fn a_donor_that_dies_in_the_middle_leaves_no_copy_and_no_process() {
     seen(third, "the untouched server", |look| look.status.is_some()).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tool_that_a_lost_agent_left_running_is_ended_by_the_next_one() {
+    let fleet = fleet().await;
+    let [donor, recipient] = &fleet.nodes[..] else { panic!("two nodes") };
+    let lost = Clone { donor, recipient, operation: operation("test-5") };
+    let (to, token) = lost.receive().await;
+    let mut silent = tokio::net::TcpStream::connect((to.address, to.port)).await.expect("connects");
+    silent.write_all(format!("firedrill-clone-1 {token}\n").as_bytes()).await.expect("greets");
+    let receiver = running(&recipient.config().work_dir.join("clone-test-5/receive.identity")).await;
+    let next = Instance::new(recipient.config().clone());
+    Clone { donor, recipient: &next, operation: operation("test-5") }.abort().await;
+    assert!(!receiver.alive());
+}
+
 /// The process whose identity a clone writes there, once it runs.
 async fn running(file: &std::path::Path) -> Identity {
     let begun = Instant::now();
