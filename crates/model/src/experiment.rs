@@ -54,7 +54,7 @@ fn default_warm_up() -> Span {
 #[serde(rename_all = "kebab-case")]
 pub enum StepSpec {
     /// Break something; goes on to the next step when the effect is measured.
-    Attack(AttackStep),
+    Attack(Box<AttackStep>),
     /// Take the attack of that name out before its time.
     EndAttack(String),
     /// Do nothing for a while.
