@@ -2,7 +2,7 @@
 //! `cargo run -p firedrill-engine --example figures [MEBIBYTES]`.
 
 #![allow(clippy::print_stdout, reason = "its purpose")]
-#![allow(dead_code, reason = "the test fleet has more than is used here")]
+#![expect(dead_code, reason = "the test fleet has more than is used here")]
 
 #[path = "../tests/it/fleet.rs"]
 mod fleet;

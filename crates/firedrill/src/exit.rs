@@ -3,6 +3,7 @@
 
 use firedrill_api::client::ClientError;
 use firedrill_sandbox::SandboxError;
+use firedrill_server::StartError;
 use std::error::Error;
 
 /// Passed or done.
@@ -31,6 +32,16 @@ pub(crate) fn status_of(error: &anyhow::Error) -> u8 {
     if error.chain().any(refused) { REFUSED } else { TOOL_ERROR }
 }
 
+/// The stable code of an error, when it has one; `docs/errors/` has a page for each.
+pub(crate) fn code_of(error: &anyhow::Error) -> Option<String> {
+    error.chain().find_map(|cause| {
+        if let Some(ClientError::Problem(problem)) = cause.downcast_ref::<ClientError>() {
+            return Some(problem.code.clone());
+        }
+        cause.downcast_ref::<StartError>().map(|error| error.code().to_owned())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,5 +55,7 @@ mod tests {
         };
         assert_eq!(status_of(&problem(true)), REFUSED);
         assert_eq!(status_of(&problem(false)), TOOL_ERROR);
+        assert_eq!(code_of(&problem(false)).as_deref(), Some("S001"));
+        assert_eq!(code_of(&anyhow::anyhow!("no code")), None);
     }
 }

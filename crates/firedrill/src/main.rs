@@ -32,7 +32,8 @@ fn main() -> ExitCode {
     match runtime.block_on(commands::run(args)) {
         Ok(Outcome(status)) => ExitCode::from(status),
         Err(error) => {
-            eprintln!("firedrill: {error:#}");
+            let code = exit::code_of(&error).map_or_else(String::new, |code| format!(" ({code})"));
+            eprintln!("firedrill: {error:#}{code}");
             ExitCode::from(exit::status_of(&error))
         }
     }

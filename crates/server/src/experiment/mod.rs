@@ -5,6 +5,7 @@
 //! and `load` have effects.
 
 mod environment;
+mod first_write;
 mod guard;
 mod judge;
 mod library;

@@ -6,7 +6,7 @@
 use super::guard::Admitted;
 use super::judge::{Evidence, judge};
 use super::watch::{Moment, Seen, abort_reason, is_met, measure};
-use super::{empty_report, environment, load};
+use super::{empty_report, environment, first_write, load};
 use crate::clock::now;
 use crate::problem::store_failed;
 use crate::runs::RunGuard;
@@ -390,6 +390,9 @@ impl Run {
     async fn conclude(&mut self) {
         self.refresh_operations().await;
         self.refresh_attacks().await;
+        if let Some(ledger) = &self.report.ledger {
+            first_write::add(&mut self.report.operations, ledger);
+        }
         let judgement = judge(&Evidence {
             experiment: &self.report.experiment,
             attacks: &self.report.attacks,
