@@ -14,7 +14,7 @@ use crate::server::{Server, run_entry};
 use crate::{WorkloadItem, WorkloadNews};
 use firedrill_api::http::{Live, Problem};
 use firedrill_model::attack::{AttackReport, AttackState};
-use firedrill_model::experiment::{AttackStep, Condition, StepSpec, When};
+use firedrill_model::experiment::{AttackStep, Condition, Measure, StepSpec, When};
 use firedrill_model::report::{ProbeResult, RunReport, RunState};
 use firedrill_model::timeline::{EventKind, Scope};
 use firedrill_model::workload::WorkloadState;
@@ -29,6 +29,8 @@ use tokio::sync::broadcast::{Receiver, error::TryRecvError};
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Probes of the running phase are asked, and the report so far is stored, this often.
 const PROBE_EVERY: Span = Span::secs(1);
+/// The steady state must be seen within this long, before and after; a lagging replica is no loss of it.
+const STEADY_WITHIN: Span = Span::secs(10);
 /// Most timeline lines and operations put into a report.
 const LINES_MAX: u32 = 2000;
 
@@ -252,13 +254,30 @@ impl Run {
     async fn ask_probes(&mut self, when: When) {
         let probes = self.report.experiment.probes.clone();
         for probe in probes.into_iter().filter(|probe| probe.when.contains(&when)) {
-            let (held, observed) = measure(&probe.measure, &self.moment());
+            let (held, observed) = match when {
+                When::During => measure(&probe.measure, &self.moment()),
+                When::Before | When::After => self.settled(&probe.measure).await,
+            };
             // While it runs, only what breaks is kept: a line a second says nothing.
             if when != When::During || (!held && !self.already_broken(&probe.name)) {
                 let severity = if held { Severity::Info } else { Severity::Warning };
                 self.say(severity, EventKind::Probe, format!("probe {}: {observed}", probe.name)).await;
                 self.report.probes.push(ProbeResult { name: probe.name, when, at: now(), held, observed });
             }
+        }
+    }
+
+    /// Measures until it holds, for a while: a steady state has moments in which a replica lags.
+    async fn settled(&mut self, what: &Measure) -> (bool, String) {
+        let end = now() + STEADY_WITHIN;
+        loop {
+            self.take_news();
+            self.view = self.server.keepers.view(&self.report.cluster).ok();
+            let (held, observed) = measure(what, &self.moment());
+            if held || now() >= end || self.guard().halted().is_some() {
+                return (held, observed);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 

@@ -152,7 +152,10 @@ pub(super) fn measure(measure: &Measure, moment: &Moment<'_>) -> (bool, String) 
                 })
                 .map(|node| node.name.to_string())
                 .collect();
-            (writable.len() == 1, format!("writable: {}", writable.join(", ")))
+            // A node that does not answer this moment may be the one: only two, or none of all, is a break.
+            let unread = view.nodes.iter().any(|node| node.observation.as_ref().is_none_or(|o| o.status.is_none()));
+            let held = writable.len() == 1 || (writable.is_empty() && unread);
+            (held, format!("writable: {}", writable.join(", ")))
         }
     }
 }
