@@ -14,6 +14,7 @@ mod check;
 mod client;
 mod control;
 mod faults;
+mod look;
 mod mariadb;
 mod network;
 mod replication;
