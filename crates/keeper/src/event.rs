@@ -14,6 +14,10 @@ pub struct CallId(pub u64);
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every event is an observation; a box would only add an allocation"
+)]
 pub enum Event {
     /// Time passed. Sent at least every 50 ms; the only way the keeper notices that something did *not* happen.
     Tick,

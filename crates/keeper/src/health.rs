@@ -187,6 +187,9 @@ fn answering(core: &Core, node: &NodeName, evidence: &NodeEvidence) -> (Health, 
     if *node == core.journal.primary {
         return if status.read_only {
             (Health::Suspect, "it is the primary and refuses writes (read_only)".to_owned())
+        } else if core.lossless() && !(status.semi_sync.primary_enabled && status.semi_sync.primary_active) {
+            let text = "it acknowledges writes without waiting for a replica (semi-sync is off or has fallen back)";
+            (Health::Suspect, text.to_owned())
         } else {
             (Health::Healthy, String::new())
         };

@@ -54,6 +54,8 @@ pub(crate) struct Promotion {
     stage: Stage,
     /// When it began to act.
     pub(crate) begun: Option<Timestamp>,
+    /// The gateway was told to hold connections.
+    held: bool,
     /// The journal of ackers at that moment.
     pub(crate) required: BTreeMap<NodeName, crate::ackers::Acker>,
     /// What the old primary had inherited.
@@ -86,6 +88,7 @@ impl Promotion {
             without_proof: false,
             stage: Stage::Waiting,
             begun: None,
+            held: false,
             required: BTreeMap::new(),
             inherited: GtidPos::default(),
             optional: BTreeSet::new(),
@@ -237,7 +240,7 @@ fn revoking(saga: &mut Saga, plan: &mut Promotion, core: &mut Core) {
         }
     }
     let fence = saga.insist(core, Phase::Fence, NodeCommand::Fence { node: plan.old.clone() });
-    if core.journal.route.is_some() || begun == core.now {
+    if !std::mem::replace(&mut plan.held, true) {
         core.route_to(None);
     }
     let waited = core.now.since(begun);

@@ -132,9 +132,10 @@ fn keep_primary(core: &mut Core, node: &NodeName, status: &ServerStatus) {
         && status.semi_sync.primary_enabled == semi_sync
         && (!semi_sync || status.semi_sync.primary_active)
         && status.replication.is_none();
-    if !as_wanted && health::loss(core, node).is_none() {
-        let within = core.policy().step_within;
-        core.perform(Owner::Upkeep, NodeCommand::Open { node: node.clone(), semi_sync }, within);
+    if as_wanted {
+        core.upkeep_failures.remove(node);
+    } else if health::loss(core, node).is_none() {
+        repair(core, node, NodeCommand::Open { node: node.clone(), semi_sync });
     }
     if !status.read_only && core.journal.route.as_ref() != Some(node) {
         core.route_to(Some(node.clone()));
@@ -184,15 +185,20 @@ fn keep_follower(core: &mut Core, node: &NodeName, status: &ServerStatus) {
         }
         return;
     };
-    let repairs = core.upkeep_failures.entry(node.clone()).or_insert(0);
-    *repairs += 1;
-    let repairs = *repairs;
-    let applier = replication.and_then(|one| one.applier_error.clone());
-    if repairs > REPAIRS_MAX
-        && let Some(error) = applier
+    let repairs = core.upkeep_failures.get(node).copied().unwrap_or(0);
+    if repairs >= REPAIRS_MAX
+        && let Some(error) = replication.and_then(|one| one.applier_error.clone())
     {
         return diverged(core, node, &error);
     }
+    repair(core, node, command);
+}
+
+/// Sends a command of the upkeep; the same node is not bothered again for a while that grows with each time in a row.
+fn repair(core: &mut Core, node: &NodeName, command: NodeCommand) {
+    let repairs = core.upkeep_failures.entry(node.clone()).or_insert(0);
+    *repairs = repairs.saturating_add(1);
+    let repairs = *repairs;
     let pause = REST.duration().saturating_mul(repairs).min(REST_MAX.duration());
     let until = core.now + Span(pause);
     core.upkeep_after.insert(node.clone(), until);

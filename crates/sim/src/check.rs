@@ -6,6 +6,7 @@ use crate::network::{MILLI, Micros, NODES, SECOND};
 use crate::world::{Happening, World};
 use firedrill_keeper::{Keeper, Request};
 use firedrill_model::{Generation, NodeCommand, OperationKind, OperationState};
+use rand::Rng;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// After the last fault is over the cluster must be whole again within this: a clone from the last remaining donor
@@ -114,6 +115,10 @@ impl World {
             }
         }
         self.checker.latest = Some(node);
+        if std::mem::take(&mut self.plan.trap) {
+            let soon = self.random.random_range(0..40 * MILLI);
+            self.after(soon, Happening::Kill(node));
+        }
         let missing = self.checker.missing_on(&self.nodes[node]);
         if !missing.is_empty() {
             let what =

@@ -43,6 +43,10 @@ pub enum FaultKind {
     IsolatePair,
     /// The primary and the replicas of its region do not hear each other; everybody else does.
     CutAckers,
+    /// The node that is opened next is killed within moments of that.
+    KillNextOpened,
+    /// Somebody opens a replica for writes behind the keeper's back.
+    OpenByHand(Victim),
     /// The gateway's host is cut off from the keeper's server.
     HideGateway,
     /// The agent's process is killed, and started again at the end.
@@ -108,6 +112,8 @@ pub struct Plan {
     pub quiet_at: Micros,
     /// See there.
     pub sabotage: Sabotage,
+    /// The node that is opened next is killed.
+    pub trap: bool,
     /// The way between the regions, one way, in microseconds.
     pub far: Micros,
     /// Appliers that are slow all the time, in microseconds a transaction.
@@ -135,6 +141,7 @@ impl Plan {
             faults,
             quiet_at,
             sabotage: Sabotage::None,
+            trap: false,
             far: 8 * MILLI,
             apply_time: None,
         }
@@ -175,7 +182,7 @@ fn draw_victim(random: &mut SmallRng) -> Victim {
 
 fn draw_kind(random: &mut SmallRng) -> FaultKind {
     let victim = draw_victim(random);
-    match random.random_range(0..32) {
+    match random.random_range(0..34) {
         0..=5 => FaultKind::Kill(victim),
         6..=8 => FaultKind::Pause(victim),
         9..=11 => FaultKind::Isolate(victim),
@@ -194,6 +201,7 @@ fn draw_kind(random: &mut SmallRng) -> FaultKind {
         27 => FaultKind::AskSwitchover,
         28 => FaultKind::AskPromotion,
         29 | 30 => FaultKind::CutAckers,
+        31 | 32 => FaultKind::KillNextOpened,
         _ => FaultKind::AskClone(random.random_range(0..NODES)),
     }
 }
@@ -240,6 +248,7 @@ impl World {
             | FaultKind::HideFromServer(victim)
             | FaultKind::KillAgent(victim)
             | FaultKind::SlowToServer(victim)
+            | FaultKind::OpenByHand(victim)
             | FaultKind::SlowApplier(victim) => self.victim(victim),
             FaultKind::IsolatePair | FaultKind::SlowAcker => self.victim(Victim::Acker(0)),
             _ => 0,
@@ -249,6 +258,8 @@ impl World {
         self.strike(fault.kind, hit, pair, true);
         match fault.kind {
             FaultKind::Kill(_) => self.kill(hit),
+            FaultKind::KillNextOpened => self.plan.trap = true,
+            FaultKind::OpenByHand(_) => self.nodes[hit].read_only = false,
             FaultKind::KillServer => {
                 let downtime = (fault.to - fault.from).min(3 * SECOND);
                 if self.random.random_bool(0.5) {
@@ -278,9 +289,7 @@ impl World {
     fn strike(&mut self, kind: FaultKind, hit: usize, pair: usize, on: bool) {
         match kind {
             FaultKind::Pause(_) => {
-                if self.nodes[hit].pid.is_some() {
-                    self.nodes[hit].paused = on;
-                }
+                self.nodes[hit].paused = on && self.nodes[hit].pid.is_some();
             }
             FaultKind::Isolate(_) => {
                 (0..HOSTS).filter(|other| *other != hit).for_each(|other| self.cut_both(hit, other, on));

@@ -88,6 +88,7 @@ pub(crate) enum Happening {
     Fault(usize),
     FaultOver(usize),
     Judge,
+    Kill(usize),
 }
 
 /// From an agent to the server.
@@ -270,6 +271,7 @@ impl World {
             Happening::Fault(index) => self.fault(index),
             Happening::FaultOver(index) => self.fault_over(index),
             Happening::Judge => self.judge(),
+            Happening::Kill(node) => self.kill(node),
         }
     }
 

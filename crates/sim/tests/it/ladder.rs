@@ -4,6 +4,7 @@ use firedrill_model::operation::Phase;
 use firedrill_model::{Operation, OperationKind, OperationState, Span};
 use firedrill_sim::{Ending, Fault, FaultKind, Outcome, Plan, Victim, run_plan};
 
+const MILLI: i64 = 1_000;
 const SECOND: i64 = 1_000_000;
 
 fn struck(seed: u64, kind: FaultKind, lasts: i64) -> Outcome {
@@ -92,4 +93,47 @@ fn a_switchover_moves_the_role_and_loses_nothing() {
         let outcome = struck(seed, FaultKind::AskSwitchover, 0);
         assert_eq!(finished(&outcome, OperationKind::Switchover).len(), 1, "seed {seed}");
     }
+}
+
+#[test]
+fn a_second_writer_is_fenced_and_taken_back() {
+    for seed in 0..50 {
+        let outcome = struck(seed, FaultKind::OpenByHand(Victim::Acker(0)), 0);
+        assert!(outcome.critical.iter().any(|note| note.contains("takes writes although")), "{:?}", outcome.critical);
+        assert_eq!(finished(&outcome, OperationKind::Rejoin).len(), 1, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_candidate_that_dies_as_it_opens_takes_nothing_with_it() {
+    let kill = Fault::new(FaultKind::Kill(Victim::Primary), 5 * SECOND, 5 * SECOND);
+    let trap = Fault::new(FaultKind::KillNextOpened, 4 * SECOND, 4 * SECOND);
+    for seed in 0..300 {
+        let outcome = run_plan(seed, Plan::of(vec![trap.clone(), kill.clone()]), false);
+        assert!(outcome.held(), "seed {seed}: {:?}", outcome.ending);
+    }
+}
+
+/// The third node acknowledges to the first all the time, out of the server's reach, while the role goes from the
+/// first to the second and back. When the first is lost for good, what only the third has must not be given up.
+fn there_and_back() -> Plan {
+    Plan::of(vec![
+        Fault::new(FaultKind::HideFromServer(Victim::Node(2)), 3200 * MILLI, 30 * SECOND),
+        Fault::new(FaultKind::AskSwitchover, 3600 * MILLI, 3600 * MILLI),
+        Fault::new(FaultKind::Isolate(Victim::Primary), 3750 * MILLI, 6 * SECOND),
+        Fault::new(FaultKind::SlowAcker, 9 * SECOND, 13 * SECOND),
+        Fault::new(FaultKind::Kill(Victim::Primary), 11 * SECOND, 11 * SECOND),
+    ])
+}
+
+#[test]
+fn an_acker_out_of_reach_is_not_forgotten_across_changes_of_primary() {
+    let mut waited = 0;
+    for seed in 0..100 {
+        let outcome = run_plan(seed, there_and_back(), false);
+        assert!(outcome.held(), "seed {seed}: {:?}", outcome.ending);
+        let named = |note: &String| note.contains("east-3 may hold") || note.contains("east-3 on east-3 may hold");
+        waited += usize::from(outcome.critical.iter().any(named));
+    }
+    assert!(waited > 50, "the keeper waited for the third node in {waited} of 100 runs only");
 }

@@ -1,0 +1,6 @@
+//! The keeper from outside: events in, actions out. What happens over time is the simulation's subject.
+
+mod fleet;
+mod promotion;
+mod requests;
+mod restart;

@@ -1,0 +1,41 @@
+//! A killed server goes on from what it had stored.
+
+use crate::fleet::{Fleet, exited};
+use firedrill_keeper::{Event, Keeper, KeeperState};
+use firedrill_model::Span;
+use firedrill_model::cluster::Policy;
+
+fn stored(fleet: &Fleet) -> KeeperState {
+    let text = serde_json::to_string(fleet.keeper.state()).expect("it serialises");
+    let state = serde_json::from_str(&text).expect("it reads back");
+    assert_eq!(*fleet.keeper.state(), state);
+    state
+}
+
+#[test]
+fn every_unanswered_step_is_asked_again_under_a_new_number() {
+    let mut fleet = Fleet::at_peace(Policy::default());
+    fleet.tell(Event::Observed(exited("east-1")));
+    let before: Vec<_> = fleet.open.clone();
+    let (keeper, actions) = Keeper::restore(stored(&fleet), fleet.now + Span::millis(400));
+    fleet.keeper = keeper;
+    fleet.open.clear();
+    fleet.take(actions);
+    for asked in before.iter().filter(|asked| asked.command.node().is_some()) {
+        let again = fleet.open.iter().find(|one| one.command == asked.command && one.host == asked.host);
+        let again = again.unwrap_or_else(|| panic!("{:?} was not asked again", asked.command));
+        assert_ne!(again.call, asked.call, "call numbers are never used twice");
+        assert_eq!(again.generation, asked.generation, "a restart is no change of authority");
+    }
+}
+
+#[test]
+fn a_quiet_turn_changes_nothing_that_must_be_stored() {
+    let mut fleet = Fleet::at_peace(Policy::default());
+    let before = stored(&fleet);
+    for _ in 0..100 {
+        fleet.look(200);
+        fleet.answer_all(200);
+    }
+    assert_eq!(stored(&fleet).revision, before.revision);
+}
