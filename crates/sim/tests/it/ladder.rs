@@ -118,11 +118,11 @@ fn a_candidate_that_dies_as_it_opens_takes_nothing_with_it() {
 /// first to the second and back. When the first is lost for good, what only the third has must not be given up.
 fn there_and_back() -> Plan {
     Plan::of(vec![
-        Fault::new(FaultKind::HideFromServer(Victim::Node(2)), 3200 * MILLI, 30 * SECOND),
-        Fault::new(FaultKind::AskSwitchover, 3600 * MILLI, 3600 * MILLI),
-        Fault::new(FaultKind::Isolate(Victim::Primary), 3750 * MILLI, 6 * SECOND),
-        Fault::new(FaultKind::SlowAcker, 9 * SECOND, 13 * SECOND),
-        Fault::new(FaultKind::Kill(Victim::Primary), 11 * SECOND, 11 * SECOND),
+        Fault::new(FaultKind::HideFromServer(Victim::Node(2)), 2500 * MILLI, 32 * SECOND),
+        Fault::new(FaultKind::AskSwitchover, 4300 * MILLI, 4300 * MILLI),
+        Fault::new(FaultKind::Isolate(Victim::Primary), 4500 * MILLI, 8 * SECOND),
+        Fault::new(FaultKind::SlowAcker, 11 * SECOND, 15 * SECOND),
+        Fault::new(FaultKind::Kill(Victim::Primary), 13 * SECOND, 13 * SECOND),
     ])
 }
 
