@@ -238,8 +238,10 @@ fn up_may_be_killed_at_any_moment() {
             assert!(seen, "`up` says {stage:?}");
         });
         if stage == "agents start" {
-            // As when somebody tidies up by hand: the plan is gone, the names are enough.
-            std::fs::remove_dir_all(ground.home.path().join("sandboxes/it-killed")).expect("removed");
+            // As when somebody tidies up by hand: the plan is gone, the names are enough. Moved, not removed: what
+            // still runs goes on making files in it, which a removal would race with.
+            let directory = ground.home.path().join("sandboxes/it-killed");
+            std::fs::rename(directory, ground.home.path().join("moved-away")).expect("moved");
         }
         ground.down("it-killed");
         ground.assert_no_trace("it-killed", &format!("after a kill at {stage:?} and down"));
