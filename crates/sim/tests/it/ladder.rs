@@ -108,8 +108,10 @@ fn a_second_writer_is_fenced_and_taken_back() {
 fn a_candidate_that_dies_as_it_opens_takes_nothing_with_it() {
     let kill = Fault::new(FaultKind::Kill(Victim::Primary), 5 * SECOND, 5 * SECOND);
     let trap = Fault::new(FaultKind::KillNextOpened, 4 * SECOND, 4 * SECOND);
+    // The other acker is behind: what the candidate inherited is on it alone for a moment.
+    let slow = Fault::new(FaultKind::SlowAcker, 3 * SECOND, 8 * SECOND);
     for seed in 0..300 {
-        let outcome = run_plan(seed, Plan::of(vec![trap.clone(), kill.clone()]), false);
+        let outcome = run_plan(seed, Plan::of(vec![slow.clone(), trap.clone(), kill.clone()]), false);
         assert!(outcome.held(), "seed {seed}: {:?}", outcome.ending);
     }
 }
