@@ -90,7 +90,10 @@ fn attack_findings(evidence: &Evidence<'_>) -> Vec<(Verdict, String)> {
                 AttackState::UndoFailed => {
                     Some((Verdict::Error, format!("{on} could NOT be taken out: {}", attack.evidence)))
                 }
-                AttackState::Preparing | AttackState::Active | AttackState::Undone => None,
+                AttackState::Preparing => {
+                    Some((Verdict::Inconclusive, format!("whether {on} landed is not known: {}", attack.evidence)))
+                }
+                AttackState::Active | AttackState::Undone => None,
             }
         })
         .collect();
@@ -336,6 +339,13 @@ mod tests {
         let case = Case { attacks: vec![attack(AttackState::NoEffect)], effect: false, ..Case::default() };
         assert_eq!(verdict(&case).verdict, Verdict::Inconclusive);
         assert_eq!(verdict(&Case { attacks: vec![], effect: false, ..Case::default() }).verdict, Verdict::Inconclusive);
+    }
+
+    #[test]
+    fn a_second_attack_without_an_answer_never_passes() {
+        let case =
+            Case { attacks: vec![attack(AttackState::Active), attack(AttackState::Preparing)], ..Case::default() };
+        assert_eq!(verdict(&case).verdict, Verdict::Inconclusive);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use firedrill_model::report::{ProbeResult, RunReport, RunState};
 use firedrill_model::timeline::{EventKind, Scope};
 use firedrill_model::workload::WorkloadState;
 use firedrill_model::{ClusterView, HostName, Severity, Span, Timestamp, Verdict};
-use firedrill_store::{RunSummary, TimelineFilter};
+use firedrill_store::{RunSummary, StoreError, TimelineFilter};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -224,8 +224,10 @@ impl Run {
 
     /// Attacks also end by themselves, at their deadline; the store knows.
     async fn refresh_attacks(&mut self) {
-        let Ok(stored) = self.server.store.attacks_of(&self.report.run).await else { return };
-        stored.into_iter().for_each(|record| self.keep(record.report));
+        match self.server.store.attacks_of(&self.report.run).await {
+            Ok(stored) => stored.into_iter().for_each(|record| self.keep(record.report)),
+            Err(error) => self.missed("attacks", &error),
+        }
     }
 
     async fn wait_until(&mut self, index: usize, condition: Condition, within: Span) -> bool {
@@ -365,11 +367,22 @@ impl Run {
     }
 
     async fn refresh_operations(&mut self) {
-        let Ok(operations) = self.server.store.operations(Some(&self.report.cluster), LINES_MAX).await else {
-            return;
-        };
         let began = self.report.began;
-        self.report.operations = operations.into_iter().filter(|operation| operation.began >= began).rev().collect();
+        match self.server.store.operations(Some(&self.report.cluster), LINES_MAX).await {
+            Ok(operations) => {
+                let of_run = operations.into_iter().filter(|operation| operation.began >= began);
+                self.report.operations = of_run.rev().collect();
+            }
+            Err(error) => self.missed("operations", &error),
+        }
+    }
+
+    /// What could not be read may be what speaks against the run, so the run cannot pass without it.
+    fn missed(&mut self, what: &str, error: &StoreError) {
+        let text = format!("the {what} of the run could not be read from the store: {error}");
+        if !self.tool_errors.contains(&text) {
+            self.tool_errors.push(text);
+        }
     }
 
     fn moment(&self) -> Moment<'_> {
