@@ -81,5 +81,11 @@ fn problems(core: &Core, nodes: &[NodeView]) -> Vec<String> {
     ailing.sort_by_key(|node| node.role);
     let ailing =
         ailing.into_iter().map(|node| format!("{} ({}) is {}: {}", node.name, node.role, node.health, node.reason));
-    waiting.chain(ailing).collect()
+    let unproven = core.journal.ackers.iter().filter(|(_, entry)| entry.debt.is_some()).map(|(node, _)| {
+        format!(
+            "what {node} acknowledged before its last restart is not yet known to be on another acker; were the primary \
+             lost now, its promotion could need a person"
+        )
+    });
+    waiting.chain(ailing).chain(unproven).collect()
 }

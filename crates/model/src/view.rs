@@ -22,7 +22,8 @@ pub struct ClusterView {
     pub nodes: Vec<NodeView>,
     /// Operations that run or wait for a person.
     pub operations: Vec<OperationId>,
-    /// Every node in service, replicating, caught up, and nothing running.
+    /// Every node in service, replicating, caught up, all that was acknowledged known to be on two nodes, and nothing
+    /// running.
     pub fully_redundant: bool,
     /// Sentences on what is wrong, loudest first; empty when all is well.
     pub problems: Vec<String>,

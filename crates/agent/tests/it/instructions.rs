@@ -5,6 +5,8 @@ use crate::link_server::{LinkServer, instruction, now};
 use firedrill_api::link::{Answer, Order};
 use firedrill_model::command::FailureKind;
 use firedrill_model::{CommandFailure, NodeCommand, RunId, Span};
+use std::path::Path;
+use std::time::Duration;
 
 fn stop_workload(run: &str) -> Order {
     Order::StopWorkload { run: RunId(run.to_owned()) }
@@ -12,6 +14,17 @@ fn stop_workload(run: &str) -> Order {
 
 fn kind(answer: &Result<Answer, CommandFailure>) -> Option<FailureKind> {
     answer.as_ref().err().map(|failure| failure.kind)
+}
+
+/// The record is written beside the answer, not before it: waits until it is in the file.
+async fn recorded(dir: &Path, id: &str) {
+    let path = dir.join("agent/answers.ndjson");
+    let there = async {
+        while !std::fs::read_to_string(&path).is_ok_and(|lines| lines.contains(&format!("\"{id}\""))) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), there).await.expect("the answer is recorded");
 }
 
 #[tokio::test]
@@ -26,6 +39,7 @@ async fn a_repeated_id_repeats_the_answer_also_after_a_restart() {
     // Were it carried out, it would now be `Done`.
     server.send(instruction("i1", 1, Order::Resume));
     assert_eq!(server.answer("i1", 2).await, first);
+    recorded(dir.path(), "i1").await;
     agent.kill().await;
 
     let agent = Agent::start(config(&server, dir.path()));

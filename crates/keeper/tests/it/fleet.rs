@@ -132,14 +132,20 @@ impl Fleet {
         fleet
     }
 
-    /// A registered cluster whose nodes have all reported.
-    pub(crate) fn registered(policy: Policy) -> Self {
+    /// A registered cluster whose agents are connected and have not said anything yet.
+    pub(crate) fn connected(policy: Policy) -> Self {
         let now = Timestamp(1_000_000_000);
         let keeper = Keeper::new(spec(policy), now).expect("a valid cluster");
         let mut fleet = Self { keeper, now, open: Vec::new(), said: Vec::new() };
         for host in NODES.iter().chain(&["gateway"]) {
             fleet.tell(Event::HostConnected(host.parse().expect("a host")));
         }
+        fleet
+    }
+
+    /// A registered cluster whose nodes have all reported.
+    pub(crate) fn registered(policy: Policy) -> Self {
+        let mut fleet = Self::connected(policy);
         for _ in 0..30 {
             fleet.look(100);
             fleet.answer_all(100);

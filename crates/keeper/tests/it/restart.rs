@@ -1,9 +1,9 @@
 //! A killed server goes on from what it had stored.
 
-use crate::fleet::{Fleet, exited};
+use crate::fleet::{Fleet, done, exited, name_of};
 use firedrill_keeper::{Event, Keeper, KeeperState};
-use firedrill_model::Span;
 use firedrill_model::cluster::Policy;
+use firedrill_model::{Health, Span};
 
 fn stored(fleet: &Fleet) -> KeeperState {
     let text = serde_json::to_string(fleet.keeper.state()).expect("it serialises");
@@ -38,4 +38,23 @@ fn a_quiet_turn_changes_nothing_that_must_be_stored() {
         fleet.answer_all(200);
     }
     assert_eq!(stored(&fleet).revision, before.revision);
+}
+
+#[test]
+fn a_cluster_is_not_redundant_before_all_that_was_acknowledged_is_known_to_be_on_two_nodes() {
+    let mut fleet = Fleet::connected(Policy::default());
+    for _ in 0..30 {
+        fleet.look(100);
+        fleet.answer(|command| (!name_of(command).starts_with("AwaitPosition")).then(|| Ok(done(command, 100))));
+    }
+    let view = fleet.keeper.view(fleet.now);
+    assert!(view.nodes.iter().all(|node| node.health == Health::Healthy));
+    assert!(!view.fully_redundant);
+    assert!(view.problems.iter().any(|problem| problem.contains("its promotion could need a person")), "{view:#?}");
+    for _ in 0..30 {
+        fleet.look(100);
+        fleet.answer_all(100);
+    }
+    let view = fleet.keeper.view(fleet.now);
+    assert!(view.fully_redundant, "{:?}", view.problems);
 }

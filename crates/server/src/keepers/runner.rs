@@ -134,13 +134,14 @@ impl Runner {
             let _ = asker.send(answer);
         }
         self.unshown |= !batch.operations.is_empty() || !notes.is_empty();
+        // The view first: who hears that a promotion has finished and then asks, must hear of the new primary.
+        self.show();
         for operation in batch.operations {
             self.around.live.send(Live::Operation { operation: Box::new(operation) });
         }
         for note in notes {
             self.around.timeline.stored(note);
         }
-        self.show();
         true
     }
 
