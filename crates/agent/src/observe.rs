@@ -80,10 +80,10 @@ fn look_at_host(disk: &Path) -> Result<HostObservation, firedrill_host::HostErro
     })
 }
 
-/// So long after the start, and again every so often, program pages that are not in use leave memory: a start, a
-/// failover and a clone run code that a quiet day does not.
+/// So long after the start, program pages that are not in use leave memory for the first time, and then after twice as
+/// long each time: a start, a failover and a clone run code that a quiet day does not.
 const PAGES_RELEASED_FIRST: Duration = Duration::from_secs(10);
-/// As [`PAGES_RELEASED_FIRST`].
+/// The longest time between two releases.
 const PAGES_RELEASED_EVERY: Duration = Duration::from_secs(600);
 
 /// Keeps the agent small between events, for ever: it shares its host with a database that wants the memory.
@@ -91,7 +91,7 @@ pub(crate) async fn own_memory() {
     let mut wait = PAGES_RELEASED_FIRST;
     loop {
         sleep(wait).await;
-        wait = PAGES_RELEASED_EVERY;
+        wait = (wait * 2).min(PAGES_RELEASED_EVERY);
         if let Err(error) = firedrill_host::memory::release_program_pages() {
             tracing::debug!(error = error.full(), "unused program pages stay in memory");
         }

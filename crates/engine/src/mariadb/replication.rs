@@ -32,6 +32,9 @@ const INTERRUPTS_MAX: u32 = 200;
 /// The longest pause between two looks at a position that is waited for: a catch-up can take minutes.
 const POSITION_POLL_MAX: Duration = Duration::from_millis(50);
 
+/// A pause is at most this part of the wait so far, so that looking late costs a drain no more than a tenth.
+const POSITION_POLL_SHARE: u32 = 10;
+
 /// Errors by which a source or the replica itself says that their histories do not fit together: 1236 (the source does
 /// not have the position, or no longer), 1950 (out of order in strict mode), 1955 and 1947 (position not found or in
 /// conflict), 1945 and 1951 (the source's answers to a position it cannot place).
@@ -288,7 +291,7 @@ impl Server {
         deadline: Instant,
         hopeless: impl Fn(&Standing) -> Option<String>,
     ) -> Result<NodeReply, EngineError> {
-        let mut pause = POLL_EVERY;
+        let began = Instant::now();
         loop {
             let standing = self.standing().await?;
             if standing.applied.covers(until) {
@@ -305,8 +308,7 @@ impl Server {
                     describe(&standing)
                 )));
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 3 / 2).min(POSITION_POLL_MAX);
+            tokio::time::sleep((began.elapsed() / POSITION_POLL_SHARE).clamp(POLL_EVERY, POSITION_POLL_MAX)).await;
         }
     }
 
