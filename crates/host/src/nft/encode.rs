@@ -3,8 +3,10 @@
 
 use super::expression::{self, Expressions};
 use super::filter::{Flow, Test};
-use super::{Count, Counter, Definition, Hook};
-use crate::netlink::{Answer, Attributes, Message, NFNL_SUBSYS_NFTABLES, NLM_F_CREATE, NLM_F_EXCL, attributes};
+use super::{Count, Counter, Definition, Hook, Verdict};
+use crate::netlink::{
+    Answer, Attributes, Message, NFNL_SUBSYS_NFTABLES, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, attributes,
+};
 use std::time::Duration;
 
 const NEWTABLE: u16 = 0;
@@ -127,7 +129,7 @@ pub(super) fn creation(definition: &Definition, lease: Duration) -> Vec<Message>
         all.push(message(definition, NEWCHAIN, NEW, chain(definition, number, hook)));
         for rule in rules(definition, number, hook) {
             let rule = of_table(definition).text(2, &chain_name(number)).nest(4, rule);
-            all.push(message(definition, NEWRULE, NLM_F_CREATE, rule));
+            all.push(message(definition, NEWRULE, NLM_F_CREATE | NLM_F_APPEND, rule));
         }
     }
     all
@@ -196,6 +198,8 @@ fn rules(definition: &Definition, number: usize, hook: &Hook) -> Vec<Attributes>
         all.extend(matching(flow, place, hook).into_iter().map(|rule| rule.accept().into_attributes()));
     }
     for rule in matching(&filter.flow, filter.except.len(), hook) {
+        // A reset that answers a packet passes these rules, too.
+        let rule = if definition.verdict == Verdict::Reset { rule.not_reset() } else { rule };
         let mut rule = rule.leased(LEASE).count(&Counter::Seen.name(number));
         if let Some(chance) = filter.chance {
             rule = rule.by_chance(chance);

