@@ -128,7 +128,8 @@ fn latency_cuts_the_server_off_only_when_nothing_gets_through_in_time() {
     for (delay, loss, severs) in [("200ms", 5.0, false), ("5s", 0.0, true), ("0s", 100.0, true)] {
         let fault = Fault::new("latency").with("loss_percent", loss).with("spare", Vec::<String>::new());
         let fault = fault.with("delay", delay);
-        let aims = aims(&scene(), &attack(fault, role(Role::Primary))).expect("one");
+        let scene = Scene { lease: Span::secs(5), ..scene() };
+        let aims = aims(&scene, &attack(fault, role(Role::Primary))).expect("one");
         assert_eq!(aims[0].severs_server, severs, "{delay} {loss} %");
     }
 }
