@@ -5,7 +5,7 @@ use crate::link_server::{Heard, LinkServer, instruction};
 use firedrill_agent::AgentConfig;
 use firedrill_api::link::{Answer, Order, Upward};
 use firedrill_host::process::{Child, Signal, Spawn, State};
-use firedrill_model::attack::{AttackState, ProcessSelector};
+use firedrill_model::attack::AttackState;
 use firedrill_model::{AttackId, AttackSpec, Fault, Span};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -40,7 +40,8 @@ impl Drop for Victim {
 fn pause(id: &str, victim: &Victim) -> AttackSpec {
     AttackSpec {
         id: AttackId(id.to_owned()),
-        fault: Fault::Pause { process: ProcessSelector::Pid { pid: victim.0.pid() } },
+        fault: Fault::new("pause").with("process", serde_json::json!({ "select": "pid", "pid": victim.0.pid() })),
+        node: None,
         duration: Span::secs(60),
         severs_server: false,
     }

@@ -5,5 +5,6 @@ mod crash;
 mod kill;
 mod lab;
 mod latency;
+mod network;
 mod partition;
 mod pause;

@@ -45,7 +45,7 @@ pub(crate) async fn run(command: Experiment, connect: &Connect) -> anyhow::Resul
         }
         Experiment::Validate { file, var } => {
             let text = read(&file)?;
-            let experiment = experiment_file::read(&text, &var.into_iter().collect())
+            let experiment = experiment_file::read(&text, &var.into_iter().collect(), firedrill_fault::check)
                 .with_context(|| format!("{} is not an experiment", file.display()))?;
             if connect.json {
                 output::json(&experiment)?;
@@ -72,7 +72,8 @@ async fn yaml_of(client: &Client, what: &str, variables: &BTreeMap<String, Strin
     if file.exists() {
         let text = read(file)?;
         let filled = experiment_file::fill_in(&text, variables)?;
-        experiment_file::read(&filled, &BTreeMap::new()).with_context(|| format!("{what} is not an experiment"))?;
+        experiment_file::read(&filled, &BTreeMap::new(), firedrill_fault::check)
+            .with_context(|| format!("{what} is not an experiment"))?;
         return Ok(filled);
     }
     let library = client.experiments().await?;
