@@ -24,6 +24,7 @@ mod partition;
 mod pause;
 mod probe;
 pub mod rescue;
+pub mod storage;
 mod target;
 
 pub use attack::Step;

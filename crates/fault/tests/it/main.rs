@@ -5,5 +5,7 @@ mod crash;
 mod kill;
 mod lab;
 mod latency;
+mod layer;
 mod partition;
 mod pause;
+mod storage;
