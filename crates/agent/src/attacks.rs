@@ -12,7 +12,7 @@ use firedrill_host::process::{Spawn, Stream};
 use firedrill_model::attack::{AttackReport, AttackState};
 use firedrill_model::command::FailureKind;
 use firedrill_model::{AttackId, AttackSpec, CommandFailure, HostName};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -183,14 +183,22 @@ fn context(config: &AgentConfig, nodes: Arc<Nodes>) -> Context {
     let mut context = Context::new(config.host.clone());
     context.database = Box::new(move |node| nodes.process(node));
     // The one other host that every agent knows, and that must stay reachable.
-    let servers: Vec<SocketAddr> = config.servers.iter().filter_map(|server| server.parse().ok()).collect();
-    context.acquaintances = Box::new(move || servers.clone());
+    let servers = Arc::new(config.servers.clone());
+    let acquaintances = Arc::clone(&servers);
+    context.acquaintances = Box::new(move || addresses(&acquaintances));
+    context.servers = Box::new(move || addresses(&servers));
     let (program, dir) = (config.program.clone(), config.data_dir.clone());
     context.rescue = Some(Box::new(move || {
         let (journal, log) = (dir.join("attacks"), dir.join("rescue.log"));
         Spawn::new(&program).args(["rescue", "--journal"]).arg(journal).stderr(Stream::Append(log))
     }));
     context
+}
+
+/// The addresses of servers that are given by address or by name. A name that does not resolve has none: neither does
+/// the agent reach such a server.
+fn addresses(servers: &[String]) -> Vec<SocketAddr> {
+    servers.iter().filter_map(|server| server.to_socket_addrs().ok()).flatten().collect()
 }
 
 /// The agent's own log has each change too: the link may be what the attack has cut.

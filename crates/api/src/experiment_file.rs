@@ -1,5 +1,6 @@
 //! Reads an experiment from YAML. Every refusal names the line.
 
+use firedrill_model::attack::CheckFault;
 use firedrill_model::experiment::Experiment;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
@@ -23,18 +24,22 @@ impl ExperimentFileError {
     }
 }
 
-/// Reads and checks an experiment. `variables` replace `${name}` in the text first.
+/// Reads and checks an experiment. `variables` replace `${name}` in the text first; `check` knows the faults.
 ///
 /// # Errors
 /// Not YAML, not an experiment, a variable without a value, or a broken rule; with the line.
-pub fn read(text: &str, variables: &BTreeMap<String, String>) -> Result<Experiment, ExperimentFileError> {
+pub fn read(
+    text: &str,
+    variables: &BTreeMap<String, String>,
+    check: CheckFault,
+) -> Result<Experiment, ExperimentFileError> {
     if text.len() > FILE_BYTES_MAX {
         let problem = format!("the file has {} bytes; an experiment has at most {FILE_BYTES_MAX}", text.len());
         return Err(ExperimentFileError::one(problem));
     }
     let text = fill_in(text, variables)?;
     let experiment: Experiment = serde_saphyr::from_str(&text).map_err(|error| refusal(&error))?;
-    let problems = experiment.problems();
+    let problems = experiment.problems(check);
     if problems.is_empty() {
         return Ok(experiment);
     }
@@ -166,13 +171,14 @@ mod tests {
     ];
 
     fn problem(text: &str) -> String {
-        read(text, &BTreeMap::new()).expect_err("must be refused").to_string()
+        read(text, &BTreeMap::new(), firedrill_fault::check).expect_err("must be refused").to_string()
     }
 
     #[test]
     fn the_ladder_reads_and_its_rungs_are_in_order() {
         for (index, text) in LADDER.iter().enumerate() {
-            let experiment = read(text, &BTreeMap::new()).unwrap_or_else(|error| panic!("rung {}: {error}", index + 1));
+            let experiment = read(text, &BTreeMap::new(), firedrill_fault::check)
+                .unwrap_or_else(|error| panic!("rung {}: {error}", index + 1));
             assert_eq!(experiment.rung, Some(u32::try_from(index + 1).expect("small")));
             let json = serde_json::to_string(&experiment).expect("serialises");
             assert_eq!(serde_json::from_str::<Experiment>(&json).expect("reads back"), experiment);
@@ -207,7 +213,8 @@ mod tests {
             .replace("title: $", "title: \"$")
             .replace("process is killed\nhyp", "process is killed\"\nhyp");
         assert!(problem(&text).contains("line 2: ${who} has no value"), "{}", problem(&text));
-        let filled = read(&text, &BTreeMap::from([("who".to_owned(), "me".to_owned())])).expect("reads");
+        let filled =
+            read(&text, &BTreeMap::from([("who".to_owned(), "me".to_owned())]), firedrill_fault::check).expect("reads");
         assert!(filled.title.starts_with("me: The"));
     }
 }

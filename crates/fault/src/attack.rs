@@ -2,7 +2,7 @@
 //! between, a step that may have left something behind is followed by the undo.
 
 use crate::faults::Context;
-use crate::journal::{Journal, Record, Undo};
+use crate::journal::{Journal, Record};
 use crate::kinds::{self, Asked, Effect, Mechanism};
 use crate::rescue::Lifeline;
 use firedrill_host::clock;
@@ -63,7 +63,7 @@ impl Attack {
     pub(crate) async fn run(mut self) {
         let Some((mut mechanism, record)) = self.prepare().await else { return };
         let deadline = Instant::now() + self.spec.duration.duration();
-        let instant = record.undo == Undo::Nothing;
+        let instant = record.undo.is_nothing();
         let why = self.inject(mechanism.as_mut(), &record, deadline).await;
         let why = match why {
             Ok(()) if instant => {
@@ -100,9 +100,8 @@ impl Attack {
 
     async fn try_prepare(&mut self) -> Result<(Box<dyn Mechanism>, Record), String> {
         let spec = &self.spec;
-        let kind = kinds::of(&spec.fault);
-        let holds = kind.name != "kill";
-        if holds && (spec.duration.duration().is_zero() || spec.duration.duration() > DURATION_MAX) {
+        let kind = kinds::find(&spec.fault.kind).ok_or_else(|| unknown(&spec.fault.kind))?;
+        if !kind.instant && (spec.duration.duration().is_zero() || spec.duration.duration() > DURATION_MAX) {
             return Err(format!("a duration of {} is not between 0s and 24h", spec.duration));
         }
         if let Some(lifeline) = &self.ground.lifeline
@@ -111,7 +110,7 @@ impl Attack {
             return Err("the rescue process is not running; a fault might outlive this agent".to_owned());
         }
         let (id, context) = (spec.id.clone(), Arc::clone(&self.ground.context));
-        let asked = Asked { id: id.clone(), fault: spec.fault.clone(), context };
+        let asked = Asked { id: id.clone(), fault: spec.fault.clone(), node: spec.node.clone(), context };
         let mechanism = tokio::select! {
             biased;
             reason = stopped(&mut self.stop) => return Err(format!("it was called off before it began: {reason}")),
@@ -119,8 +118,8 @@ impl Attack {
         };
         let who = (id, self.ground.context.host.clone());
         let what = (spec.fault.clone(), spec.duration);
-        let record =
-            Record::new(who, what, mechanism.describe(), mechanism.undo()).map_err(|problem| problem.to_string())?;
+        let undo = mechanism.undo().map_err(|problem| problem.to_string())?;
+        let record = Record::new(who, what, mechanism.describe(), undo).map_err(|problem| problem.to_string())?;
         let (journal, written) = (self.ground.journal.clone(), record.clone());
         on_disk(move || journal.write(&written)).await?;
         if let Some(lifeline) = &self.ground.lifeline {
@@ -135,11 +134,11 @@ impl Attack {
     async fn inject(&mut self, mechanism: &mut dyn Mechanism, record: &Record, until: Instant) -> Result<(), Why> {
         mechanism.inject(lease(until, FIRST_LEASE)).await.map_err(|problem| Why {
             state: AttackState::Refused,
-            text: format!("the host refused it: {}", problem.full()),
+            text: format!("the host refused it: {}", problem.0),
         })?;
         self.step(Step::Injected);
         // A signal has no duration: its effect may be waited for longer than that.
-        let instant = record.undo == Undo::Nothing;
+        let instant = record.undo.is_nothing();
         let effect = tokio::select! {
             biased;
             reason = stopped(&mut self.stop) => return Err(Why::over(&format!("{reason}, before it was measured"))),
@@ -165,6 +164,9 @@ impl Attack {
                 reason = stopped(&mut self.stop) => return Why::over(&reason),
                 () = sleep_until(until) => return Why::over("its time was over"),
                 () = sleep(RENEW_EVERY) => {}
+            }
+            if self.ground.journal.end_requested() {
+                return Why::over("somebody on this host asked for the end of all attacks");
             }
         }
     }
@@ -212,6 +214,12 @@ impl Ground {
     }
 }
 
+fn unknown(kind: &str) -> String {
+    format!(
+        "this agent knows no fault {kind:?}: it is older than the one that does; use one version of firedrill everywhere"
+    )
+}
+
 /// Undoes an attack by its record alone and sees that it is out. What was seen, or what is still there.
 pub(crate) async fn take_out(record: &Record) -> Result<String, String> {
     match record.of_this_boot() {
@@ -219,13 +227,13 @@ pub(crate) async fn take_out(record: &Record) -> Result<String, String> {
         Ok(false) => return Ok("the machine was booted since: nothing of it is left".to_owned()),
         Err(problem) => return Err(problem.to_string()),
     }
-    let kind = kinds::of(&record.fault);
+    let kind = kinds::find(&record.fault.kind).ok_or_else(|| unknown(&record.fault.kind))?;
     let mut attempts = 0;
     loop {
         attempts += 1;
         let undone = match (kind.undo)(&record.undo).await {
             Ok(()) => (kind.verify_undone)(&record.undo).await.map_err(|still| still.0),
-            Err(problem) => Err(problem.full()),
+            Err(problem) => Err(problem.0),
         };
         match undone {
             Err(_) if attempts < UNDO_ATTEMPTS => sleep(UNDO_PAUSE).await,

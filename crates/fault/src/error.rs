@@ -27,6 +27,9 @@ pub enum FaultError {
     /// There is no such attack here.
     #[error("no attack {0} is known on this host: it never began here, or ended long ago")]
     Unknown(AttackId),
+    /// What was to be journalled, or what stands in the journal, has not the form that its fault gives it.
+    #[error("the undo of an attack is not as its fault writes it: {0}")]
+    UndoForm(String),
     /// The host refused something that everything rests on.
     #[error(transparent)]
     Host(#[from] HostError),

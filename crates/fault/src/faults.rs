@@ -38,6 +38,8 @@ pub struct Context {
     /// TCP endpoints on other hosts that may be connected to and left at once, to measure paths with. Hosts that
     /// appear here, and the peers that an attack names, are also probed on a closed port.
     pub acquaintances: Box<dyn Fn() -> Vec<SocketAddr> + Send + Sync>,
+    /// The firedrill servers that this host's agent is connected to: network faults spare them unless told otherwise.
+    pub servers: Box<dyn Fn() -> Vec<SocketAddr> + Send + Sync>,
     /// How the rescue process is started (`firedrill rescue --journal DIR`); its standard input is set here. `None`
     /// only where something else watches over the journal.
     pub rescue: Option<Box<dyn Fn() -> Spawn + Send + Sync>>,
@@ -53,6 +55,7 @@ impl Context {
             host,
             database: Box::new(|_| None),
             acquaintances: Box::new(Vec::new),
+            servers: Box::new(Vec::new),
             rescue: None,
             on_step: Box::new(|_, _| {}),
         }

@@ -17,29 +17,47 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// Version of the record's format. A record of another version is set aside, loudly.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Longest attack id, in bytes: leaves room for suffixes within the 255 bytes of a file name.
 const ID_BYTES_MAX: usize = 100;
 const RECORD_SUFFIX: &str = "attack";
 const DRAFT_SUFFIX: &str = "draft";
 const UNREADABLE_SUFFIX: &str = "unreadable";
+/// A file of this name asks the holder to take everything out.
+const END_REQUEST: &str = "end-all";
 
-/// How a fault is taken out with nothing but this.
+/// How a fault is taken out with nothing but this. What it holds is known to the module of the fault alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "undo")]
-pub enum Undo {
+#[serde(transparent)]
+pub struct Undo(Option<serde_json::Value>);
+
+impl Undo {
     /// There is nothing to take back.
-    Nothing,
-    /// Continue a stopped process, if it still is the same one.
-    Continue {
-        /// Which process.
-        process: Identity,
-    },
-    /// The kernel removes the packet table when its holder lets go or dies; see that it has.
-    Table {
-        /// Its name.
-        name: String,
-    },
+    pub const NOTHING: Self = Self(None);
+
+    /// By what a module wrote down.
+    ///
+    /// # Errors
+    /// What cannot be written as JSON cannot be journalled.
+    pub fn by(what: &impl Serialize) -> Result<Self, FaultError> {
+        let value = serde_json::to_value(what).map_err(|problem| FaultError::UndoForm(problem.to_string()))?;
+        Ok(Self(Some(value)))
+    }
+
+    /// There is nothing to take back.
+    #[must_use]
+    pub const fn is_nothing(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// What the module wrote down; `None` when there is nothing to take back.
+    ///
+    /// # Errors
+    /// It was written by something else.
+    pub fn read<T: serde::de::DeserializeOwned>(&self) -> Result<Option<T>, FaultError> {
+        let read = |value: &serde_json::Value| serde_json::from_value(value.clone());
+        self.0.as_ref().map(read).transpose().map_err(|problem| FaultError::UndoForm(problem.to_string()))
+    }
 }
 
 /// One attack on disk.
@@ -111,6 +129,23 @@ pub struct Hold {
     _lock: Flock<File>,
 }
 
+/// A request in force; dropping it takes it back.
+#[derive(Debug)]
+pub(crate) struct EndRequest {
+    path: PathBuf,
+}
+
+impl Drop for EndRequest {
+    fn drop(&mut self) {
+        if let Err(problem) = fs::remove_file(&self.path)
+            && problem.kind() != io::ErrorKind::NotFound
+        {
+            tracing::error!(path = %self.path.display(), %problem,
+                "the request to end all attacks stays: attacks of this journal end at once until it is removed");
+        }
+    }
+}
+
 impl Journal {
     /// Opens a journal; its directory is made when missing.
     pub fn open(dir: &Path) -> Result<Self, FaultError> {
@@ -178,6 +213,23 @@ impl Journal {
         Ok(all)
     }
 
+    /// Asks the holder to take everything out, for as long as the answer is kept.
+    pub(crate) fn request_end(&self) -> Result<EndRequest, FaultError> {
+        let path = self.dir.join(END_REQUEST);
+        File::create(&path).map_err(|problem| failed("write", &path, problem))?;
+        Ok(EndRequest { path })
+    }
+
+    /// Whether somebody asks for the end of everything.
+    pub(crate) fn end_requested(&self) -> bool {
+        self.dir.join(END_REQUEST).exists()
+    }
+
+    /// Whether a file is a record, by its name.
+    pub(crate) fn is_record(path: &Path) -> bool {
+        path.extension().is_some_and(|extension| extension == RECORD_SUFFIX)
+    }
+
     /// Removes drafts that a dead process left. Only for who holds the journal.
     pub fn remove_drafts(&self) -> Result<(), FaultError> {
         for path in self.files(DRAFT_SUFFIX)? {
@@ -237,13 +289,13 @@ fn failed(action: &'static str, path: &Path, source: io::Error) -> FaultError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use firedrill_model::attack::ProcessSelector;
 
     fn record(id: &str) -> Record {
-        let fault = Fault::Pause { process: ProcessSelector::Pid { pid: 7 } };
+        let fault = Fault::new("pause");
         let who = (AttackId(id.to_owned()), "east-1".parse().expect("name"));
         let process = Identity { pid: 7, start_time: 8 };
-        Record::new(who, (fault, Span::secs(30)), "SIGSTOP".to_owned(), Undo::Continue { process }).expect("record")
+        Record::new(who, (fault, Span::secs(30)), "SIGSTOP".to_owned(), Undo::by(&process).expect("JSON"))
+            .expect("record")
     }
 
     #[test]
@@ -273,7 +325,7 @@ mod tests {
             assert_eq!(journal.records().expect("reads"), std::slice::from_ref(&whole), "cut at {cut}");
             assert!(dir.path().join("cut.unreadable").exists(), "kept for a person");
         }
-        fs::write(dir.path().join("other.attack"), String::from_utf8_lossy(&text).replace(": 1,", ": 2,")).expect("w");
+        fs::write(dir.path().join("other.attack"), String::from_utf8_lossy(&text).replace(": 2,", ": 3,")).expect("w");
         assert_eq!(journal.records().expect("reads").len(), 1, "a format of the future is not guessed at");
         fs::write(dir.path().join("dead.draft"), "{").expect("writes");
         journal.remove_drafts().expect("removes");

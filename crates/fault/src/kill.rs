@@ -1,11 +1,16 @@
 //! Kill: a signal that ends a process. Nothing is taken back.
 
+use crate::FaultError;
 use crate::journal::Undo;
-use crate::kinds::{Asked, Checking, Effect, Mechanism, Pending, Refusal, StillThere};
+use crate::kinds::{Asked, Checking, Effect, Failure, Family, Kind, Mechanism, Pending, Refusal, Scope, StillThere};
+use crate::shape::{Parameters, Shape};
 use crate::target::{self, Target};
-use firedrill_host::HostError;
+use firedrill_host::capabilities::{Capability, Need};
 use firedrill_host::process::Signal;
-use firedrill_model::{Fault, Span};
+use firedrill_model::Span;
+use firedrill_model::attack::ProcessSelector;
+use schemars::JsonSchema;
+use serde::Deserialize;
 use std::time::{Duration, Instant};
 
 /// SIGKILL takes effect as soon as the process runs in the kernel; longer means it hangs in a device.
@@ -13,23 +18,55 @@ const KILLED_WITHIN: Duration = Duration::from_secs(5);
 /// A signal that the process may handle: a database flushes before it ends.
 const ENDED_WITHIN: Duration = Duration::from_secs(30);
 
-pub(crate) fn preflight(asked: Asked) -> Checking {
+/// A signal ends the process, by default the database server of the node that is attacked. Nothing is taken back:
+/// what starts the process again is what the drill is about.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct Kill {
+    /// Which signal: `SIGKILL`, `SIGTERM`, `SIGABRT` … One that stops a process is refused; that is `pause`.
+    #[serde(default = "sigkill")]
+    signal: String,
+    /// Which process, when it is not the database server.
+    process: Option<ProcessSelector>,
+}
+
+fn sigkill() -> String {
+    "SIGKILL".to_owned()
+}
+
+impl Parameters for Kill {
+    fn check(&self) -> Result<(), String> {
+        parse(&self.signal).map(drop)
+    }
+}
+
+pub(crate) static KIND: Kind = Kind {
+    name: "kill",
+    summary: "A signal ends a process.",
+    family: Family::State,
+    scope: Scope::Process,
+    instant: true,
+    shape: Shape::of::<Kill>(),
+    needs: &[Need::Capability(Capability::Kill)],
+    mechanism: || Ok("signals through pidfds".to_owned()),
+    preflight,
+    undo,
+    verify_undone,
+};
+
+fn preflight(asked: Asked) -> Checking {
     Box::pin(async move {
-        let Fault::Kill { signal, process } = &asked.fault else {
-            return Err(Refusal(format!("{} is no kill", asked.fault)));
-        };
-        let signal = parse(signal)?;
-        let target = target::find(process, &asked.context)?;
-        Ok(Box::new(Kill { signal, target, sent: None }) as Box<dyn Mechanism>)
+        let Kill { signal, process } = asked.parameters()?;
+        let signal = parse(&signal).map_err(Refusal)?;
+        let target = target::find(process.as_ref(), &asked)?;
+        Ok(Box::new(Shot { signal, target, sent: None }) as Box<dyn Mechanism>)
     })
 }
 
-fn parse(text: &str) -> Result<Signal, Refusal> {
-    let signal: Signal =
-        text.parse().map_err(|_| Refusal(format!("{text:?} is no signal; use SIGKILL, SIGTERM, SIGABRT …")))?;
+fn parse(text: &str) -> Result<Signal, String> {
+    let signal: Signal = text.parse().map_err(|_| format!("{text:?} is no signal; use SIGKILL, SIGTERM, SIGABRT …"))?;
     match signal {
         Signal::SIGSTOP | Signal::SIGTSTP | Signal::SIGTTIN | Signal::SIGTTOU => {
-            Err(Refusal(format!("{signal} stops a process and a kill is never taken back; use the fault `pause`")))
+            Err(format!("{signal} stops a process and a kill is never taken back; use the fault `pause`"))
         }
         other => Ok(other),
     }
@@ -47,25 +84,25 @@ fn ends_within(signal: Signal) -> Option<Duration> {
     }
 }
 
-struct Kill {
+struct Shot {
     signal: Signal,
     target: Target,
     sent: Option<Instant>,
 }
 
-impl Mechanism for Kill {
+impl Mechanism for Shot {
     fn describe(&self) -> String {
         format!("{} through a pidfd", self.signal)
     }
 
-    fn undo(&self) -> Undo {
-        Undo::Nothing
+    fn undo(&self) -> Result<Undo, FaultError> {
+        Ok(Undo::NOTHING)
     }
 
-    fn inject(&mut self, _lease: Duration) -> Pending<'_, Result<(), HostError>> {
+    fn inject(&mut self, _lease: Duration) -> Pending<'_, Result<(), Failure>> {
         Box::pin(async {
             self.sent = Some(Instant::now());
-            self.target.handle.signal(self.signal)
+            Ok(self.target.handle.signal(self.signal)?)
         })
     }
 
@@ -91,11 +128,11 @@ impl Mechanism for Kill {
     }
 }
 
-pub(crate) fn undo(_undo: &Undo) -> Pending<'_, Result<(), HostError>> {
+fn undo(_undo: &Undo) -> Pending<'_, Result<(), Failure>> {
     Box::pin(async { Ok(()) })
 }
 
-pub(crate) fn verify_undone(_undo: &Undo) -> Pending<'_, Result<String, StillThere>> {
+fn verify_undone(_undo: &Undo) -> Pending<'_, Result<String, StillThere>> {
     Box::pin(async { Ok("a kill has nothing to take back".to_owned()) })
 }
 
@@ -105,7 +142,7 @@ mod tests {
 
     #[test]
     fn signals_that_would_need_an_undo_are_refused() {
-        assert!(parse("SIGSTOP").is_err_and(|refusal| refusal.0.contains("pause")));
+        assert!(parse("SIGSTOP").is_err_and(|refusal| refusal.contains("pause")));
         assert!(parse("KILL -9").is_err());
         assert!(parse("SIGKILL").is_ok_and(|signal| ends_within(signal) == Some(KILLED_WITHIN)));
         assert!(parse("SIGHUP").is_ok_and(|signal| ends_within(signal).is_none()));

@@ -1,9 +1,12 @@
-//! The table of faults: one line each. Adding a fault is a module and a line here.
+//! The table of faults: one line each.
 
 use crate::journal::Undo;
-use crate::{Context, kill, latency, network, partition, pause};
+use crate::network::{bandwidth, corruption, dns, duplication, latency, loss, partition, reset};
+use crate::shape::{self, Parameters, Shape};
+use crate::{Context, FaultError, kill, pause};
 use firedrill_host::HostError;
-use firedrill_model::{AttackId, Fault};
+use firedrill_host::capabilities::Need;
+use firedrill_model::{AttackId, Fault, NodeName};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -16,80 +19,122 @@ pub(crate) type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// A preflight: the fault, ready to be injected, or why not.
 pub(crate) type Checking = Pending<'static, Result<Box<dyn Mechanism>, Refusal>>;
 
+/// What a fault is done to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Family {
+    /// Processes and hosts.
+    State,
+    /// Packets.
+    Network,
+    /// Processors, memory, disks as a quantity.
+    Resource,
+    /// What disks answer.
+    Storage,
+    /// The inside of a database server.
+    Engine,
+}
+
+/// What a fault must be aimed at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    /// Any host.
+    Host,
+    /// A process: the one that its parameters name or, by default, the database server of a node.
+    Process,
+    /// A database node.
+    Node,
+}
+
 /// A kind of fault and its steps. The first is a function, as nothing exists yet; the middle ones are those of the
 /// [`Mechanism`] that it makes; the last two need nothing but what the journal holds.
 pub struct Kind {
-    /// As in files and on the command line; equals [`Fault::kind`].
+    /// As in files and on the command line.
     pub name: &'static str,
     /// One line for people.
     pub summary: &'static str,
+    /// What it is done to.
+    pub family: Family,
+    /// What it must be aimed at.
+    pub scope: Scope,
+    /// It is over at once and is never taken back: it needs no duration.
+    pub instant: bool,
+    /// Its parameters.
+    pub shape: Shape,
+    /// What a host must have for it.
+    pub needs: &'static [Need],
+    /// By which mechanism it works here, when its needs are met; or what is missing and how to get it.
+    pub mechanism: fn() -> Result<String, String>,
     pub(crate) preflight: fn(Asked) -> Checking,
-    pub(crate) undo: fn(&Undo) -> Pending<'_, Result<(), HostError>>,
+    pub(crate) undo: fn(&Undo) -> Pending<'_, Result<(), Failure>>,
     pub(crate) verify_undone: fn(&Undo) -> Pending<'_, Result<String, StillThere>>,
 }
 
-/// All kinds of faults.
-pub static KINDS: [Kind; 4] = [
-    Kind {
-        name: "kill",
-        summary: "A signal that ends processes.",
-        preflight: kill::preflight,
-        undo: kill::undo,
-        verify_undone: kill::verify_undone,
-    },
-    Kind {
-        name: "pause",
-        summary: "Processes are stopped and later continued; their ports stay open.",
-        preflight: pause::preflight,
-        undo: pause::undo,
-        verify_undone: pause::verify_undone,
-    },
-    Kind {
-        name: "partition",
-        summary: "Packets from and to other hosts vanish without an answer, one way or both.",
-        preflight: partition::preflight,
-        undo: network::undo,
-        verify_undone: network::verify_undone,
-    },
-    Kind {
-        name: "latency",
-        summary: "Packets from other hosts arrive late, and some not at all.",
-        preflight: latency::preflight,
-        undo: network::undo,
-        verify_undone: network::verify_undone,
-    },
+/// All kinds of faults. Adding one is a module and a line here.
+pub static KINDS: &[&Kind] = &[
+    &kill::KIND,
+    &pause::KIND,
+    &partition::KIND,
+    &latency::KIND,
+    &loss::KIND,
+    &bandwidth::KIND,
+    &corruption::KIND,
+    &duplication::KIND,
+    &reset::KIND,
+    &dns::KIND,
 ];
 
-/// The line of a fault.
-pub(crate) fn of(fault: &Fault) -> &'static Kind {
-    KINDS.iter().find(|kind| kind.name == fault.kind()).expect("a test sees that every fault has its line")
+/// The kind of that name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Kind> {
+    KINDS.iter().copied().find(|kind| kind.name == name)
 }
 
 /// What a preflight is asked about.
 pub(crate) struct Asked {
     pub(crate) id: AttackId,
     pub(crate) fault: Fault,
+    /// The database node that it is about, where there is one.
+    pub(crate) node: Option<NodeName>,
     pub(crate) context: Arc<Context>,
 }
 
-/// Why a fault is not put in place, in one sentence.
-#[derive(Debug)]
-pub(crate) struct Refusal(pub(crate) String);
-
-impl From<HostError> for Refusal {
-    fn from(problem: HostError) -> Self {
-        Self(problem.full())
+impl Asked {
+    /// The parameters, checked.
+    pub(crate) fn parameters<P: Parameters>(&self) -> Result<P, Refusal> {
+        shape::read(&self.fault.parameters).map_err(|problem| Refusal(format!("{}: {problem}", self.fault.kind)))
     }
 }
 
-/// A fault is not seen to be out.
-#[derive(Debug)]
-pub(crate) struct StillThere(pub(crate) String);
+/// Sentences for people, each with its own meaning; whatever goes wrong below becomes one.
+macro_rules! sentences {
+    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub(crate) struct $name(pub(crate) String);
 
-impl From<HostError> for StillThere {
-    fn from(problem: HostError) -> Self {
-        Self(problem.full())
-    }
+        impl From<HostError> for $name {
+            fn from(problem: HostError) -> Self {
+                Self(problem.full())
+            }
+        }
+
+        impl From<FaultError> for $name {
+            fn from(problem: FaultError) -> Self {
+                Self(problem.to_string())
+            }
+        }
+    )*};
+}
+
+sentences! {
+    /// Why a fault is not put in place.
+    Refusal;
+    /// Why a step of a fault did not work.
+    Failure;
+    /// A fault is not seen to be out.
+    StillThere;
 }
 
 /// What a verification found.
@@ -107,10 +152,10 @@ pub(crate) trait Mechanism: Send {
     fn describe(&self) -> String;
 
     /// What the journal must hold before [`Mechanism::inject`].
-    fn undo(&self) -> Undo;
+    fn undo(&self) -> Result<Undo, FaultError>;
 
     /// Puts it in place. `lease` is how long it lasts unless renewed, where the kernel can count that.
-    fn inject(&mut self, lease: Duration) -> Pending<'_, Result<(), HostError>>;
+    fn inject(&mut self, lease: Duration) -> Pending<'_, Result<(), Failure>>;
 
     /// Measures its effect, within seconds.
     fn verify(&mut self) -> Pending<'_, Effect>;
@@ -128,23 +173,15 @@ impl fmt::Debug for Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use firedrill_model::Span;
-    use firedrill_model::attack::{Direction, Percent, ProcessSelector};
+    use std::collections::BTreeSet;
 
     #[test]
-    fn every_fault_has_its_line() {
-        let process = ProcessSelector::Pid { pid: 1 };
-        let all = [
-            Fault::Kill { signal: "SIGKILL".to_owned(), process: process.clone() },
-            Fault::Pause { process },
-            Fault::Partition { peers: Vec::new(), direction: Direction::Both },
-            Fault::Latency {
-                peers: Vec::new(),
-                delay: Span::ZERO,
-                jitter: Span::ZERO,
-                loss_percent: Percent::default(),
-            },
-        ];
-        assert_eq!(all.iter().map(|fault| of(fault).name).collect::<Vec<_>>(), KINDS.each_ref().map(|kind| kind.name));
+    fn names_are_distinct_and_fit_files_and_command_lines() {
+        let names: BTreeSet<&str> = KINDS.iter().map(|kind| kind.name).collect();
+        assert_eq!(names.len(), KINDS.len());
+        assert!(
+            names.iter().all(|name| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')),
+            "{names:?}"
+        );
     }
 }

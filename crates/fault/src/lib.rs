@@ -10,24 +10,35 @@
 //! effect that it has not measured, and it never forgets an attack before it was seen to be out.
 //!
 //! **Where to begin**: [`Faults`] is what an agent holds; [`kinds`] is the table of faults; `kill.rs` is the shortest
-//! fault and `partition.rs` the typical one.
+//! fault and `network/partition.rs` the typical one.
 
 mod attack;
+mod availability;
 mod error;
 mod faults;
 pub mod journal;
 mod kill;
 pub mod kinds;
-mod latency;
+mod last_resort;
 mod network;
-mod partition;
 mod pause;
 mod probe;
 pub mod rescue;
+mod shape;
 pub mod storage;
 mod target;
 
 pub use attack::Step;
+pub use availability::{Availability, check_host};
 pub use error::FaultError;
 pub use faults::{ATTACKS_MAX, Context, Faults, FindDatabase, OnStep};
+pub use last_resort::{Undone, undo_everything};
 pub use rescue::rescue;
+pub use shape::{Input, Parameter, Shape, check_fault as check};
+
+/// Whether a fault cuts what it matches off so surely that leases of that length run out. False for one that is not
+/// well-formed.
+#[must_use]
+pub fn cuts_off(fault: &firedrill_model::Fault, lease: firedrill_model::Span) -> bool {
+    kinds::find(&fault.kind).is_some_and(|kind| kind.shape.cuts_off(&fault.parameters, lease))
+}

@@ -1,11 +1,17 @@
 //! Pause: a process is stopped (SIGSTOP), its ports and connections stay open, and it is continued later.
 
+use crate::FaultError;
 use crate::journal::Undo;
-use crate::kinds::{Asked, Checking, Effect, Mechanism, Pending, Refusal, StillThere};
+use crate::kinds::{Asked, Checking, Effect, Failure, Family, Kind, Mechanism, Pending, Refusal, Scope, StillThere};
+use crate::shape::{Parameters, Shape};
 use crate::target::{self, Target};
 use firedrill_host::HostError;
-use firedrill_host::process::{Signal, State, thread_states};
-use firedrill_model::{Fault, Span};
+use firedrill_host::capabilities::{Capability, Need};
+use firedrill_host::process::{Identity, Signal, State, thread_states};
+use firedrill_model::Span;
+use firedrill_model::attack::ProcessSelector;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
@@ -15,40 +21,68 @@ const CONTINUED_WITHIN: Duration = Duration::from_secs(2);
 /// How often the states of threads are looked at meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
-pub(crate) fn preflight(asked: Asked) -> Checking {
+/// The process, by default the database server of the node that is attacked, is stopped (SIGSTOP) and later continued.
+/// Its ports stay open and its connections stay up: it looks alive to everything that does not ask it something.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct Pause {
+    /// Which process, when it is not the database server.
+    process: Option<ProcessSelector>,
+}
+
+impl Parameters for Pause {}
+
+pub(crate) static KIND: Kind = Kind {
+    name: "pause",
+    summary: "A process is stopped and later continued; its ports stay open.",
+    family: Family::State,
+    scope: Scope::Process,
+    instant: false,
+    shape: Shape::of::<Pause>(),
+    needs: &[Need::Capability(Capability::Kill)],
+    mechanism: || Ok("SIGSTOP through a pidfd".to_owned()),
+    preflight,
+    undo,
+    verify_undone,
+};
+
+/// What is continued, if it still is the same process.
+#[derive(Debug, Serialize, Deserialize)]
+struct Stopped {
+    process: Identity,
+}
+
+fn preflight(asked: Asked) -> Checking {
     Box::pin(async move {
-        let Fault::Pause { process } = &asked.fault else {
-            return Err(Refusal(format!("{} is no pause", asked.fault)));
-        };
-        let target = target::find(process, &asked.context)?;
+        let Pause { process } = asked.parameters()?;
+        let target = target::find(process.as_ref(), &asked)?;
         if let Some(state @ (State::Stopped | State::Traced)) = target.identity.state() {
             return Err(Refusal(format!(
                 "{} is {state:?} already, by somebody else: nothing could be measured, and undoing would continue it",
                 target.name
             )));
         }
-        Ok(Box::new(Pause { target, sent: None }) as Box<dyn Mechanism>)
+        Ok(Box::new(Stop { target, sent: None }) as Box<dyn Mechanism>)
     })
 }
 
-struct Pause {
+struct Stop {
     target: Target,
     sent: Option<Instant>,
 }
 
-impl Mechanism for Pause {
+impl Mechanism for Stop {
     fn describe(&self) -> String {
         "SIGSTOP through a pidfd".to_owned()
     }
 
-    fn undo(&self) -> Undo {
-        Undo::Continue { process: self.target.identity }
+    fn undo(&self) -> Result<Undo, FaultError> {
+        Undo::by(&Stopped { process: self.target.identity })
     }
 
-    fn inject(&mut self, _lease: Duration) -> Pending<'_, Result<(), HostError>> {
+    fn inject(&mut self, _lease: Duration) -> Pending<'_, Result<(), Failure>> {
         Box::pin(async {
             self.sent = Some(Instant::now());
-            self.target.handle.signal(Signal::SIGSTOP)
+            Ok(self.target.handle.signal(Signal::SIGSTOP)?)
         })
     }
 
@@ -83,19 +117,19 @@ impl Mechanism for Pause {
     }
 }
 
-pub(crate) fn undo(undo: &Undo) -> Pending<'_, Result<(), HostError>> {
+fn undo(undo: &Undo) -> Pending<'_, Result<(), Failure>> {
     Box::pin(async move {
-        let Undo::Continue { process } = undo else { return Ok(()) };
+        let Some(Stopped { process }) = undo.read()? else { return Ok(()) };
         match process.open()?.map(|handle| handle.signal(Signal::SIGCONT)) {
             None | Some(Ok(()) | Err(HostError::NoProcess { .. })) => Ok(()),
-            Some(Err(problem)) => Err(problem),
+            Some(Err(problem)) => Err(problem.into()),
         }
     })
 }
 
-pub(crate) fn verify_undone(undo: &Undo) -> Pending<'_, Result<String, StillThere>> {
+fn verify_undone(undo: &Undo) -> Pending<'_, Result<String, StillThere>> {
     Box::pin(async move {
-        let Undo::Continue { process } = undo else { return Ok("nothing was stopped".to_owned()) };
+        let Some(Stopped { process }) = undo.read()? else { return Ok("nothing was stopped".to_owned()) };
         let began = Instant::now();
         loop {
             match process.state() {

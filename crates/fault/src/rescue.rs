@@ -118,7 +118,7 @@ fn next_overdue(journal: &Journal) -> Result<Option<Duration>, FaultError> {
     Ok(records.iter().map(|record| (record.deadline_since_boot.duration() + GRACE).saturating_sub(now)).min())
 }
 
-async fn undo_all(journal: &Journal, which: impl Fn(&Record) -> bool) -> Result<Vec<Rescued>, FaultError> {
+pub(crate) async fn undo_all(journal: &Journal, which: impl Fn(&Record) -> bool) -> Result<Vec<Rescued>, FaultError> {
     let mut rescued = Vec::new();
     for record in journal.records()?.into_iter().filter(|record| which(record)) {
         // Undone by its holder since the list was read: a successor's attack on the same process must not be touched.

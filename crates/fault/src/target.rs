@@ -1,7 +1,6 @@
 //! Which process a fault means.
 
-use crate::Context;
-use crate::kinds::Refusal;
+use crate::kinds::{Asked, Refusal};
 use firedrill_host::process::{Identity, Pidfd};
 use firedrill_model::attack::ProcessSelector;
 
@@ -13,11 +12,17 @@ pub(crate) struct Target {
     pub(crate) name: String,
 }
 
-/// Finds the process, or says why it cannot be a target.
-pub(crate) fn find(selector: &ProcessSelector, context: &Context) -> Result<Target, Refusal> {
-    let (identity, name) = match selector {
+/// Finds the process, by default the database server of the node that is attacked, or says why it cannot be a target.
+pub(crate) fn find(selector: Option<&ProcessSelector>, asked: &Asked) -> Result<Target, Refusal> {
+    let of_node = || asked.node.clone().map(|node| ProcessSelector::Database { node });
+    let selector = selector.cloned().or_else(of_node).ok_or_else(|| {
+        Refusal(
+            "it is not said which process: the attack is about no database node, and no `process` is given".to_owned(),
+        )
+    })?;
+    let (identity, name) = match &selector {
         ProcessSelector::Database { node } => {
-            let found = (context.database)(node);
+            let found = (asked.context.database)(node);
             let identity = found.ok_or_else(|| Refusal(format!("no database process of {node} runs on this host")))?;
             (identity, format!("the database of {node} (process {})", identity.pid))
         }

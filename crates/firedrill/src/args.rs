@@ -1,5 +1,6 @@
 //! The grammar of the command line.
 
+use crate::attack_options::StartAttack;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use firedrill_model::{AttackId, ClusterName, HostName, NodeName, OperationId, RunId, Span};
 use firedrill_sandbox::SandboxName;
@@ -241,38 +242,8 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 
 #[derive(Subcommand)]
 pub(crate) enum Attack {
-    /// Start one
-    Start {
-        /// kill, pause, partition or latency
-        kind: String,
-        /// On which cluster
-        #[arg(long)]
-        cluster: Option<ClusterName>,
-        /// Where: `role=primary`, `region=east`, `node=east-1`, `host=app`, `tag.service=db`, `limit=1`, joined by commas
-        #[arg(long, value_name = "SELECTOR")]
-        target: String,
-        /// It comes out after this long
-        #[arg(long, default_value = "30s")]
-        duration: Span,
-        /// For kill: which signal
-        #[arg(long)]
-        signal: Option<String>,
-        /// For network attacks: the other side, a selector (also `server`)
-        #[arg(long, value_name = "SELECTOR")]
-        peers: Option<String>,
-        /// For partition: both, inbound or outbound
-        #[arg(long)]
-        direction: Option<String>,
-        /// For latency: added to each packet
-        #[arg(long)]
-        delay: Option<Span>,
-        /// For latency: plus or minus
-        #[arg(long)]
-        jitter: Option<Span>,
-        /// For latency: percent of packets lost
-        #[arg(long)]
-        loss: Option<f64>,
-    },
+    /// Start one: on hosts of a cluster (`--target`), or on this host without a server
+    Start(StartAttack),
     /// Attacks and how they stand
     List,
     /// One attack
@@ -281,13 +252,19 @@ pub(crate) enum Attack {
         #[arg(value_parser = attack_id)]
         id: AttackId,
     },
-    /// Take one out
+    /// Take one out; or, as the last resort, everything on this host
     Undo {
         /// Its id
-        #[arg(value_parser = attack_id)]
-        id: AttackId,
+        #[arg(value_parser = attack_id, required_unless_present = "all", conflicts_with = "all")]
+        id: Option<AttackId>,
+        /// Everything that any firedrill process has put in place on this host, without a server
+        #[arg(long)]
+        all: bool,
+        /// With --all: also the journals under this directory
+        #[arg(long, value_name = "DIR")]
+        data: Option<PathBuf>,
     },
-    /// The kinds and their parameters
+    /// The kinds
     Kinds,
 }
 
@@ -427,6 +404,8 @@ pub(crate) enum ExportFormat {
 pub(crate) enum Host {
     /// All hosts
     List,
+    /// What can be done to this host, by which mechanism, and what is missing (asks no server)
+    Check,
     /// Make a one-time token with which the agent of that host enrols
     Token {
         /// Which

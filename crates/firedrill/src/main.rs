@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what this program is for")]
 
 mod args;
+mod attack_options;
 mod commands;
 mod connect;
 mod exit;

@@ -2,7 +2,7 @@
 //!
 //! Set up so that trouble here harms no traffic: a full queue lets packets pass (*fail-open*), a closed one too (the
 //! rule's *bypass*). Packets that are held at the moment a queue closes without a verdict are lost, so release them
-//! first. Only ids are copied, never contents.
+//! first. Only ids are copied and, on request, lengths; never contents.
 
 use crate::HostError;
 use crate::netlink::{Attributes, Message, Socket, messages};
@@ -21,6 +21,10 @@ const MSG_VERDICT: u16 = SUBSYS_QUEUE << 8 | 1;
 const MSG_CONFIG: u16 = SUBSYS_QUEUE << 8 | 2;
 const COMMAND_BIND: u8 = 1;
 const COPY_META: u8 = 1;
+const COPY_PACKET: u8 = 2;
+/// `NFQA_PAYLOAD` and, when that is not the whole packet, `NFQA_CAP_LEN`.
+const PAYLOAD: u16 = 10;
+const WHOLE_LENGTH: u16 = 13;
 const FAIL_OPEN: u32 = 1;
 /// Segments that the kernel has joined are handed over joined: 15 times the throughput.
 const GSO: u32 = 4;
@@ -30,6 +34,24 @@ const NF_ACCEPT: u32 = 1;
 /// The id of a held packet, given by the kernel, unique within its queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PacketId(u32);
+
+/// What is told of a held packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Announce {
+    /// Its id. The length counts as 0.
+    Ids,
+    /// Its length, too, which costs a little.
+    Lengths,
+}
+
+/// A held packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Its id.
+    pub id: PacketId,
+    /// Its length from the network header on, all segments that the kernel has joined together.
+    pub bytes: u32,
+}
 
 /// What happens to a held packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,14 +72,19 @@ pub struct Queue {
 
 impl Queue {
     /// Takes a queue. One that somebody else serves is an error (`EBUSY`, or `EPERM` on older kernels).
-    pub fn bind(number: u16) -> Result<Self, HostError> {
+    pub fn bind(number: u16, announce: Announce) -> Result<Self, HostError> {
         let refused = |problem| HostError::system("serve the packet queue", number.to_string(), problem);
         let mut socket = Socket::open().map_err(refused)?;
         socket.tolerate_overruns(RECEIVE_BUFFER_BYTES).map_err(refused)?;
         let bind = Attributes::default().raw(1, &[COMMAND_BIND, 0, 0, 0]);
         socket.command(config(number, bind)).map_err(refused)?;
+        // One byte of each packet: less would mean all of them.
+        let copied = match announce {
+            Announce::Ids => [0, 0, 0, 0, COPY_META],
+            Announce::Lengths => [0, 0, 0, 1, COPY_PACKET],
+        };
         let options = Attributes::default()
-            .raw(2, &[0, 0, 0, 0, COPY_META])
+            .raw(2, &copied)
             .number(3, HELD_MAX)
             .number(4, FAIL_OPEN | GSO)
             .number(5, FAIL_OPEN | GSO);
@@ -66,10 +93,10 @@ impl Queue {
     }
 
     /// The first number from `first` on that nobody serves, taken.
-    pub fn bind_free(first: u16) -> Result<Self, HostError> {
+    pub fn bind_free(first: u16, announce: Announce) -> Result<Self, HostError> {
         const ATTEMPTS: u16 = 64;
         for offset in 0..ATTEMPTS {
-            match Self::bind(first.wrapping_add(offset)) {
+            match Self::bind(first.wrapping_add(offset), announce) {
                 Err(problem) if matches!(problem.errno(), Some(libc::EBUSY | libc::EPERM)) && offset + 1 < ATTEMPTS => {
                 }
                 other => return other,
@@ -84,8 +111,8 @@ impl Queue {
         self.number
     }
 
-    /// Adds the ids of packets that have arrived to `into`, without waiting. False when there were none.
-    pub fn receive(&mut self, into: &mut Vec<PacketId>) -> Result<bool, HostError> {
+    /// Adds packets that have arrived to `into`, without waiting. False when there were none.
+    pub fn receive(&mut self, into: &mut Vec<Held>) -> Result<bool, HostError> {
         let size = match self.socket.receive_now(&mut self.buffer) {
             Err(problem) if problem.kind() == io::ErrorKind::WouldBlock => return Ok(false),
             other => {
@@ -95,7 +122,12 @@ impl Queue {
         for packet in messages(&self.buffer[..size]).filter(|message| message.kind == MSG_PACKET) {
             // `struct nfqnl_msg_packet_hdr` begins with the id.
             let id = packet.attribute(1).and_then(|header| header.get(..4)).and_then(|id| id.try_into().ok());
-            into.extend(id.map(|id| PacketId(u32::from_be_bytes(id))));
+            let whole =
+                packet.attribute(WHOLE_LENGTH).and_then(|length| length.try_into().ok()).map(u32::from_be_bytes);
+            let copied =
+                || packet.attribute(PAYLOAD).map_or(0, |payload| u32::try_from(payload.len()).unwrap_or(u32::MAX));
+            let bytes = whole.unwrap_or_else(copied);
+            into.extend(id.map(|id| Held { id: PacketId(u32::from_be_bytes(id)), bytes }));
         }
         Ok(true)
     }

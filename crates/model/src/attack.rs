@@ -2,28 +2,37 @@
 
 use crate::cluster::Role;
 use crate::id::{AttackId, HostName, NodeName, RegionName};
+use crate::quantity::Network;
 use crate::time::{Span, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
+pub use crate::quantity::Percent;
+
 /// Which hosts an attack (or a partition's other side) means. All given conditions must hold; an empty selector is
 /// refused, never "everything".
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Selector {
     /// Exact nodes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>")]
     pub nodes: Vec<NodeName>,
     /// Exact hosts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>")]
     pub hosts: Vec<HostName>,
     /// Hosts of nodes that play this role at the moment of the attack.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub role: Option<Role>,
     /// Hosts in this region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub region: Option<RegionName>,
     /// Hosts that carry all of these tags.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -81,8 +90,33 @@ impl Selector {
     }
 }
 
+/// The key by which a schema says that a value is of [`Peers`].
+pub const PEERS_MARK: &str = "x-peers";
+
+/// The other side of a network fault: hosts of the fleet by a selector, or addresses and networks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(extend("x-peers" = true))]
+pub enum Peers {
+    /// Addresses and networks, as an agent needs them; empty: nobody.
+    Networks(Vec<Network>),
+    /// Hosts of the fleet; the server turns them into addresses at the moment of the attack.
+    Selected(Selector),
+}
+
+impl Peers {
+    /// The networks; `None` while it is a selector that nobody has resolved.
+    #[must_use]
+    pub fn networks(&self) -> Option<&[Network]> {
+        match self {
+            Self::Networks(networks) => Some(networks),
+            Self::Selected(_) => None,
+        }
+    }
+}
+
 /// Which packets of a host a network fault touches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Direction {
     /// Both.
@@ -94,80 +128,90 @@ pub enum Direction {
     Outbound,
 }
 
-/// The mechanism, with its parameters, as an agent carries it out on its own host.
+/// The parameters of a fault by name, as in files. What each kind takes is known to the table of faults alone.
+pub type Parameters = serde_json::Map<String, Value>;
+
+/// What is done: a kind of fault with its parameters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "kind")]
-pub enum Fault {
-    /// A signal that ends processes.
-    Kill {
-        /// `SIGKILL`, `SIGTERM`, `SIGABRT` …
-        signal: String,
-        /// Which processes.
-        process: ProcessSelector,
-    },
-    /// Processes are stopped and later continued.
-    Pause {
-        /// Which processes.
-        process: ProcessSelector,
-    },
-    /// Packets to and from others vanish without an answer.
-    Partition {
-        /// The others; empty: everybody.
-        peers: Vec<IpAddr>,
-        /// Which way.
-        direction: Direction,
-    },
-    /// Packets arrive late, and some not at all.
-    Latency {
-        /// The others; empty: everybody.
-        peers: Vec<IpAddr>,
-        /// Added to each packet that arrives.
-        delay: Span,
-        /// Evenly spread, plus or minus.
-        jitter: Span,
-        /// Share of packets lost, in percent, 0 to 100.
-        loss_percent: Percent,
-    },
+pub struct Fault {
+    /// The kind, as in files and on the command line (`kill`, `latency`).
+    pub kind: String,
+    /// Side by side with the kind, in files and on the wire.
+    #[serde(flatten)]
+    pub parameters: Parameters,
 }
 
-/// A percentage from 0 to 100, kept in thousandths so that it compares exactly.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
-#[serde(try_from = "f64", into = "f64")]
-pub struct Percent(u32);
-
-impl Percent {
-    /// Thousandths of a percent, 0 to 100,000.
+impl Fault {
+    /// A fault without parameters.
     #[must_use]
-    pub const fn thousandths(self) -> u32 {
-        self.0
+    pub fn new(kind: &str) -> Self {
+        Self { kind: kind.to_owned(), parameters: Parameters::new() }
+    }
+
+    /// With one parameter more, given as it stands in files.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.parameters.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// The kind.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        &self.kind
     }
 }
 
-impl TryFrom<f64> for Percent {
-    type Error = String;
-    fn try_from(percent: f64) -> Result<Self, String> {
-        if (0.0..=100.0).contains(&percent) {
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be in 0..=100")]
-            Ok(Self((percent * 1000.0).round() as u32))
-        } else {
-            Err(format!("{percent} is not a percentage from 0 to 100"))
+/// Longest value that is printed whole in [`Fault`]'s display.
+const VALUE_CHARS_MAX: usize = 40;
+
+impl fmt::Display for Fault {
+    /// `latency (delay 100ms, jitter 20ms)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.kind)?;
+        if self.parameters.is_empty() {
+            return Ok(());
         }
+        let shown = self.parameters.iter().map(|(name, value)| match value {
+            Value::String(text) => format!("{name} {text}"),
+            Value::Array(items) if items.len() > 1 => format!("{name} {} of them", items.len()),
+            Value::Array(items) => format!("{name} {}", items.first().map(plain).unwrap_or_else(|| "none".to_owned())),
+            other => format!("{name} {}", plain(other)),
+        });
+        write!(f, " ({})", shown.collect::<Vec<_>>().join(", "))
     }
 }
 
-impl From<Percent> for f64 {
-    fn from(percent: Percent) -> f64 {
-        f64::from(percent.0) / 1000.0
+fn plain(value: &Value) -> String {
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    if text.chars().count() <= VALUE_CHARS_MAX {
+        return text;
     }
+    text.chars().take(VALUE_CHARS_MAX).chain(['…']).collect()
 }
+
+/// What is wrong with a fault as written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}{message}", parameter.as_ref().map(|name| format!("`{name}`: ")).unwrap_or_default())]
+pub struct FaultProblem {
+    /// Which parameter is wrong; `None`: the kind, or several together. `kind` when there is no such kind.
+    pub parameter: Option<String>,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+/// Says whether a fault is one that there is, with parameters that it takes. The table of faults implements it; rules
+/// about experiments are handed it, as they must not know how faults are done.
+pub type CheckFault = fn(&Fault) -> Result<(), FaultProblem>;
 
 /// Which processes of a host a state fault means.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "select")]
 pub enum ProcessSelector {
     /// The database server of that node.
     Database {
         /// Which node.
+        #[schemars(with = "String")]
         node: NodeName,
     },
     /// One process.
@@ -177,43 +221,6 @@ pub enum ProcessSelector {
     },
 }
 
-impl Fault {
-    /// The kind, as in files and on the command line.
-    #[must_use]
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::Kill { .. } => "kill",
-            Self::Pause { .. } => "pause",
-            Self::Partition { .. } => "partition",
-            Self::Latency { .. } => "latency",
-        }
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Kill { signal, .. } => write!(f, "kill ({signal})"),
-            Self::Pause { .. } => write!(f, "pause"),
-            Self::Partition { peers, direction } => {
-                let way = match direction {
-                    Direction::Both => "",
-                    Direction::Inbound => " (inbound)",
-                    Direction::Outbound => " (outbound)",
-                };
-                match peers.len() {
-                    0 => write!(f, "partition{way} from everybody"),
-                    1 => write!(f, "partition{way} from {}", peers[0]),
-                    several => write!(f, "partition{way} from {several} hosts"),
-                }
-            }
-            Self::Latency { delay, jitter, loss_percent, .. } => {
-                write!(f, "latency {delay} ± {jitter}, loss {} %", f64::from(*loss_percent))
-            }
-        }
-    }
-}
-
 /// One fault on one host, as the agent gets it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttackSpec {
@@ -221,6 +228,9 @@ pub struct AttackSpec {
     pub id: AttackId,
     /// What to do.
     pub fault: Fault,
+    /// The database node that it is about, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeName>,
     /// It comes out after this long, whatever happens. Ignored by kills, which have nothing to take back.
     pub duration: Span,
     /// The fault cuts the agent from its server on purpose: the lease does not end it, only its duration does.
@@ -299,9 +309,20 @@ mod tests {
     }
 
     #[test]
-    fn a_percentage_is_in_range() {
-        assert!(Percent::try_from(100.5).is_err());
-        assert!(Percent::try_from(f64::NAN).is_err());
-        assert_eq!(Percent::try_from(5.0).expect("in range").thousandths(), 5000);
+    fn a_fault_is_flat_and_prints_short() {
+        let text = r#"{"kind":"latency","delay":"100ms","peers":["10.0.0.1","10.0.0.2"]}"#;
+        let fault: Fault = serde_json::from_str(text).expect("reads");
+        assert_eq!(fault.kind(), "latency");
+        assert_eq!(fault, Fault::new("latency").with("delay", "100ms").with("peers", vec!["10.0.0.1", "10.0.0.2"]));
+        assert_eq!(fault.to_string(), "latency (delay 100ms, peers 2 of them)");
+        assert_eq!(Fault::new("pause").to_string(), "pause");
+    }
+
+    #[test]
+    fn the_other_side_is_a_selector_or_networks() {
+        let peers = |text: &str| serde_json::from_str::<Peers>(text);
+        assert!(matches!(peers(r#"{"role":"replica"}"#), Ok(Peers::Selected(_))));
+        assert_eq!(peers(r#"["10.0.0.0/8"]"#).expect("reads").networks().map(<[Network]>::len), Some(1));
+        assert!(peers(r#"{"colour":"red"}"#).is_err() && peers(r#"["x"]"#).is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! What a user writes: an experiment, declared. Reading YAML is done at the edge (`firedrill_api::experiment_file`);
 //! here are the types and the rules that a well-formed file must also keep.
 
-use crate::attack::{Direction, Percent, Selector};
+use crate::attack::{CheckFault, Fault, Selector};
 use crate::id::ClusterName;
 use crate::operation::OperationKind;
 use crate::time::Span;
@@ -73,161 +73,22 @@ pub enum StepSpec {
 /// An attack in an experiment. In a file all parameters stand side by side:
 /// `{kind: latency, delay: 100ms, target: {role: replica}, duration: 20s}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "AttackStepFields", into = "AttackStepFields")]
 pub struct AttackStep {
     /// To refer to it in `end-attack`; defaults to the kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The fault with its parameters.
-    pub fault: FaultSpec,
     /// Which hosts, chosen at the moment of the attack.
     pub target: Selector,
     /// It comes out after this long. Needless for kills.
+    #[serde(default = "default_duration")]
     pub duration: Span,
-}
-
-/// The written form of [`AttackStep`]: flat, so that an unknown field is refused with its line.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AttackStepFields {
-    kind: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-    target: Selector,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    duration: Option<Span>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    signal: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    peers: Option<Selector>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    direction: Option<Direction>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    delay: Option<Span>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    jitter: Option<Span>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    loss_percent: Option<Percent>,
-}
-
-impl AttackStepFields {
-    /// Which parameters were given, by name.
-    fn given(&self) -> Vec<&'static str> {
-        [
-            ("signal", self.signal.is_some()),
-            ("peers", self.peers.is_some()),
-            ("direction", self.direction.is_some()),
-            ("delay", self.delay.is_some()),
-            ("jitter", self.jitter.is_some()),
-            ("loss_percent", self.loss_percent.is_some()),
-        ]
-        .into_iter()
-        .filter_map(|(name, given)| given.then_some(name))
-        .collect()
-    }
-}
-
-/// Each kind of attack with the parameters it knows; the order is that of the documentation.
-pub const ATTACK_KINDS: [(&str, &[&str]); 4] = [
-    ("kill", &["signal"]),
-    ("pause", &[]),
-    ("partition", &["peers", "direction"]),
-    ("latency", &["peers", "delay", "jitter", "loss_percent"]),
-];
-
-impl TryFrom<AttackStepFields> for AttackStep {
-    type Error = String;
-    fn try_from(fields: AttackStepFields) -> Result<Self, String> {
-        let known = ATTACK_KINDS.iter().find(|(kind, _)| *kind == fields.kind);
-        let Some((_, parameters)) = known else {
-            let kinds: Vec<_> = ATTACK_KINDS.iter().map(|(kind, _)| *kind).collect();
-            return Err(format!("there is no attack of kind {:?}; known are {}", fields.kind, kinds.join(", ")));
-        };
-        if let Some(stray) = fields.given().iter().find(|name| !parameters.contains(name)) {
-            return Err(format!("an attack of kind {:?} has no parameter `{stray}`", fields.kind));
-        }
-        let fault = match fields.kind.as_str() {
-            "kill" => FaultSpec::Kill { signal: fields.signal.unwrap_or_else(default_signal) },
-            "pause" => FaultSpec::Pause,
-            "partition" => {
-                FaultSpec::Partition { peers: fields.peers, direction: fields.direction.unwrap_or_default() }
-            }
-            _ => FaultSpec::Latency {
-                peers: fields.peers,
-                delay: fields.delay.ok_or("an attack of kind \"latency\" needs `delay:`, for example 100ms")?,
-                jitter: fields.jitter.unwrap_or_default(),
-                loss_percent: fields.loss_percent.unwrap_or_default(),
-            },
-        };
-        let duration = fields.duration.unwrap_or_else(default_duration);
-        Ok(Self { name: fields.name, fault, target: fields.target, duration })
-    }
-}
-
-impl From<AttackStep> for AttackStepFields {
-    fn from(step: AttackStep) -> Self {
-        let kind = step.fault.kind().to_owned();
-        let base =
-            Self { kind, name: step.name, target: step.target, duration: Some(step.duration), ..Self::default() };
-        match step.fault {
-            FaultSpec::Kill { signal } => Self { signal: Some(signal), ..base },
-            FaultSpec::Pause => base,
-            FaultSpec::Partition { peers, direction } => Self { peers, direction: Some(direction), ..base },
-            FaultSpec::Latency { peers, delay, jitter, loss_percent } => {
-                Self { peers, delay: Some(delay), jitter: Some(jitter), loss_percent: Some(loss_percent), ..base }
-            }
-        }
-    }
+    /// The fault with its parameters; hosts of the fleet as selectors, not yet as addresses.
+    #[serde(flatten)]
+    pub fault: Fault,
 }
 
 fn default_duration() -> Span {
     Span::secs(30)
-}
-
-/// A fault as in a file: with the other side as a selector, not yet as addresses.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FaultSpec {
-    /// Kill the database server process.
-    Kill {
-        /// Which signal.
-        signal: String,
-    },
-    /// Stop (SIGSTOP) the database server process.
-    Pause,
-    /// Cut the target from `peers`.
-    Partition {
-        /// From whom; absent: from everybody.
-        peers: Option<Selector>,
-        /// Which way.
-        direction: Direction,
-    },
-    /// Packets between target and `peers` arrive late, and some not at all.
-    Latency {
-        /// Between the target and whom; absent: everybody.
-        peers: Option<Selector>,
-        /// Added to each packet that arrives.
-        delay: Span,
-        /// Evenly spread, plus or minus.
-        jitter: Span,
-        /// Share lost, in percent.
-        loss_percent: Percent,
-    },
-}
-
-impl FaultSpec {
-    /// The kind, as in files and on the command line.
-    #[must_use]
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::Kill { .. } => "kill",
-            Self::Pause => "pause",
-            Self::Partition { .. } => "partition",
-            Self::Latency { .. } => "latency",
-        }
-    }
-}
-
-fn default_signal() -> String {
-    "SIGKILL".to_owned()
 }
 
 /// What can be waited for. Operations count when they began after the run did.
@@ -338,9 +199,10 @@ pub const STEPS_MAX: usize = 200;
 pub const CONNECTIONS_MAX: u32 = 1000;
 
 impl Experiment {
-    /// Checks the rules beyond the form: names that are referred to exist, targets are not empty, bounds are kept.
+    /// Checks the rules beyond the form: names that are referred to exist, targets are not empty, bounds are kept,
+    /// faults are such as `check` knows.
     #[must_use]
-    pub fn problems(&self) -> Vec<Problem> {
+    pub fn problems(&self, check: CheckFault) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut say = |place: String, message: String| problems.push(Problem { place, message });
         if self.name.parse::<crate::id::HostName>().is_err() {
@@ -359,7 +221,14 @@ impl Experiment {
         }
         let mut attacks = Vec::new();
         for (index, step) in self.steps.iter().enumerate() {
-            self.step_problems(&format!("steps[{index}]"), step, &mut attacks, &mut say);
+            let place = format!("steps[{index}]");
+            if let StepSpec::Attack(attack) = step
+                && let Err(problem) = check(&attack.fault)
+            {
+                let parameter = problem.parameter.as_deref().unwrap_or("kind");
+                say(format!("{place}.attack.{parameter}"), problem.message);
+            }
+            self.step_problems(&place, step, &mut attacks, &mut say);
         }
         problems
     }

@@ -13,8 +13,8 @@
 use crate::error::SandboxError;
 use crate::layout::{HostLayout, Layout};
 use crate::plan_file;
-use firedrill_host::nft::{self, Definition, Hook, OwnerTable, Peers, Verdict};
-use firedrill_host::queue::{PacketId, PacketVerdict, Queue};
+use firedrill_host::nft::{self, Definition, Filter, Hook, OwnerTable, Verdict};
+use firedrill_host::queue::{Announce, PacketId, PacketVerdict, Queue};
 use firedrill_host::{HostError, netns};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::collections::VecDeque;
@@ -112,10 +112,10 @@ fn begin(layout: &Layout) -> Result<(), SandboxError> {
 impl HoldBack {
     fn install(host: &HostLayout, peers: Vec<IpAddr>) -> Result<Self, HostError> {
         netns::enter(&netns::path(&host.netns), || {
-            let queue = Queue::bind_free(QUEUE_FIRST)?;
+            let queue = Queue::bind_free(QUEUE_FIRST, Announce::Ids)?;
             let verdict = Verdict::Queue { number: queue.number(), through: nft::queue_expression()? };
             let (name, hooks) = (TABLE.to_owned(), vec![Hook::Input]);
-            let definition = Definition { name, hooks, peers: Peers::Addresses(peers), verdict };
+            let definition = Definition { name, hooks, filter: Filter::peers(&peers), verdict };
             let table = OwnerTable::create(definition, LEASE)?;
             Ok(Self { queue, table, held: VecDeque::new(), renewed: Instant::now() })
         })?
@@ -127,7 +127,7 @@ impl HoldBack {
         let mut arrived = Vec::new();
         while self.queue.receive(&mut arrived)? {}
         let now = Instant::now();
-        self.held.extend(arrived.into_iter().map(|packet| (now + HOLD, packet)));
+        self.held.extend(arrived.into_iter().map(|packet| (now + HOLD, packet.id)));
         let due = due(&mut self.held, now);
         if !due.is_empty() {
             self.queue.decide(&due, PacketVerdict::Accept)?;

@@ -40,7 +40,7 @@ pub(super) fn kill_primary(ground: &Ground, runs: Runs) -> Result<Section> {
 }
 
 pub(super) fn silent_host(ground: &Ground, runs: Runs) -> Result<Section> {
-    unanswering(ground, "{kind: partition, target: {role: primary}, duration: 12s}", runs)
+    unanswering(ground, "{kind: partition, spare: [], target: {role: primary}, duration: 12s}", runs)
 }
 
 pub(super) fn hung_primary(ground: &Ground, runs: Runs) -> Result<Section> {

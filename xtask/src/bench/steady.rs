@@ -10,12 +10,12 @@ use firedrill_model::OperationKind;
 const TROUBLES: [(&str, &str, u32); 2] = [
     (
         "200 ms latency and 5 % loss between server and primary for 20 s",
-        "{kind: latency, delay: 200ms, loss_percent: 5, target: {role: primary}, peers: {server: true}, duration: 20s}",
+        "{kind: latency, delay: 200ms, loss_percent: 5, spare: [], target: {role: primary}, peers: {server: true}, duration: 20s}",
         20,
     ),
     (
         "server alone cut off from the primary for 10 s",
-        "{kind: partition, target: {role: primary}, peers: {server: true}, duration: 10s}",
+        "{kind: partition, spare: [], target: {role: primary}, peers: {server: true}, duration: 10s}",
         10,
     ),
 ];

@@ -40,7 +40,8 @@ impl Drop for Victim {
 fn pause(id: &str, victim: &Victim) -> AttackSpec {
     AttackSpec {
         id: AttackId(id.to_owned()),
-        fault: Fault::Pause { process: ProcessSelector::Pid { pid: victim.0.pid() } },
+        fault: Fault::new("pause").with("process", serde_json::json!({ "select": "pid", "pid": victim.0.pid() })),
+        node: None,
         duration: Span::secs(60),
         severs_server: false,
     }

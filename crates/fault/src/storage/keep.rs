@@ -190,7 +190,9 @@ impl Keep {
         let kept = self.of(tree, node)?;
         let mut kept = lock(&kept);
         kept.born = true;
-        kept.save(0, 0).map(drop).map_err(|problem| errno(&problem))
+        let added = kept.save(0, 0).map_err(|problem| errno(&problem))?;
+        self.bytes.fetch_add(added, Ordering::Relaxed);
+        Ok(())
     }
 
     /// What a file holds now is durable, as far as this layer is concerned.
@@ -240,7 +242,9 @@ impl Keep {
             tracing::error!(%problem, "a file below the storage layer cannot be synced");
         }
         let length = std::mem::take(&mut kept.length);
-        self.bytes.fetch_sub(length, Ordering::Relaxed);
+        // A log that could not be written to its end has more than was counted.
+        let _all =
+            self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |all| Some(all.saturating_sub(length)));
         kept.saved.clear();
         if length > 0
             && let Err(problem) = kept.log.set_len(0)

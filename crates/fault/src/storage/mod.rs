@@ -66,6 +66,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, program: &dyn Fn() -> 
     match (role.as_ref().and_then(|role| role.to_str()), dir, point) {
         (Some("guardian"), Some(dir), Some(point)) => guardian::guard(&dir, &PathBuf::from(point), program),
         (Some("server"), Some(dir), None) => {
+            // A thread that ends without an answer would leave its caller waiting for ever; the next server answers.
+            let report = std::panic::take_hook();
+            std::panic::set_hook(Box::new(move |panic| {
+                report(panic);
+                std::process::abort();
+            }));
             // Modes are the callers', who had theirs applied already.
             nix::sys::stat::umask(nix::sys::stat::Mode::empty());
             let guardian = io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;

@@ -1,9 +1,9 @@
 //! Whatever happens to the process that holds a fault, the fault comes out.
 
-use crate::lab::{Agent, Lab, THERE, Victim, attack, eventually, id};
+use crate::lab::{Agent, Lab, THERE, Victim, attack, eventually, id, on_peers};
 use firedrill_fault::{Context, FaultError, Faults};
 use firedrill_host::process::{Signal, State};
-use firedrill_model::attack::{AttackState, Direction, Percent};
+use firedrill_model::attack::AttackState;
 use firedrill_model::{AttackSpec, Fault, Span};
 use std::time::{Duration, Instant};
 
@@ -12,15 +12,10 @@ const STEPS: [&str; 6] = ["Journalled", "Injected", "Verified", "Undoing", "Undo
 
 /// One attack of each kind that leaves something in place.
 fn all_kinds(victim: &Victim) -> [AttackSpec; 3] {
-    let slow = Fault::Latency {
-        peers: vec![THERE],
-        delay: Span::millis(50),
-        jitter: Span::ZERO,
-        loss_percent: Percent::default(),
-    };
+    let slow = on_peers("latency", &[THERE]).with("delay", "50ms");
     [
-        attack("pause", Fault::Pause { process: victim.select() }),
-        attack("cut", Fault::Partition { peers: vec![THERE], direction: Direction::Both }),
+        attack("pause", Fault::new("pause").with("process", victim.select())),
+        attack("cut", on_peers("partition", &[THERE])),
         attack("slow", slow),
     ]
 }
@@ -140,7 +135,7 @@ fn a_record_of_another_boot_or_of_a_reused_process_id_touches_nobody() {
     let journal = firedrill_fault::journal::Journal::open(lab.journal()).expect("opens");
     let record = |name: &str, identity| {
         let who = (id(name), "here".parse().expect("name"));
-        let undo = firedrill_fault::journal::Undo::Continue { process: identity };
+        let undo = firedrill_fault::journal::Undo::by(&serde_json::json!({ "process": identity })).expect("JSON");
         let what = (pause.fault.clone(), pause.duration);
         firedrill_fault::journal::Record::new(who, what, "SIGSTOP".to_owned(), undo).expect("record")
     };

@@ -2,12 +2,17 @@
 
 use crate::lab::{LocalAgent, Victim, attack, id};
 use firedrill_fault::Context;
-use firedrill_model::attack::{AttackState, ProcessSelector};
-use firedrill_model::{Fault, NodeName};
+use firedrill_model::attack::AttackState;
+use firedrill_model::{AttackSpec, Fault, NodeName};
+use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-fn kill(signal: &str, process: ProcessSelector) -> Fault {
-    Fault::Kill { signal: signal.to_owned(), process }
+fn kill(signal: &str, process: Value) -> Fault {
+    Fault::new("kill").with("signal", signal).with("process", process)
+}
+
+fn database(node: &str) -> Value {
+    json!({ "select": "database", "node": node })
 }
 
 #[tokio::test(flavor = "current_thread")]
@@ -19,7 +24,7 @@ async fn the_database_of_a_node_is_killed() {
     let local = LocalAgent::new();
     let mut agent = local.open_with(context).await;
 
-    let process = ProcessSelector::Database { node: "east-1".parse().expect("name") };
+    let process = database("east-1");
     let report = agent.faults.inject(attack("k", kill("SIGKILL", process.clone()))).await;
     assert_eq!(report.state, AttackState::Active, "{}", report.evidence);
     assert!(report.evidence.contains("after SIGKILL"), "{}", report.evidence);
@@ -32,9 +37,13 @@ async fn the_database_of_a_node_is_killed() {
 
     let again = agent.faults.inject(attack("k2", kill("SIGKILL", process))).await;
     assert_eq!(again.state, AttackState::Refused, "it is dead");
-    let missing = ProcessSelector::Database { node: "west-1".parse().expect("name") };
-    let refused = agent.faults.inject(attack("k3", kill("SIGKILL", missing))).await;
+    let refused = agent.faults.inject(attack("k3", kill("SIGKILL", database("west-1")))).await;
     assert!(refused.state == AttackState::Refused && refused.evidence.contains("west-1"), "{}", refused.evidence);
+    let of_the_node = AttackSpec { node: Some("west-1".parse().expect("name")), ..attack("k4", Fault::new("kill")) };
+    let refused = agent.faults.inject(of_the_node).await;
+    assert!(refused.evidence.contains("west-1"), "the node is what is meant by default: {}", refused.evidence);
+    let nobody = agent.faults.inject(attack("k5", Fault::new("kill"))).await;
+    assert!(nobody.evidence.contains("not said which process"), "{}", nobody.evidence);
 }
 
 #[tokio::test(flavor = "current_thread")]
@@ -46,9 +55,9 @@ async fn a_signal_without_a_measurable_effect_is_not_called_one() {
     assert_eq!(report.state, AttackState::NoEffect, "{}", report.evidence);
     let report = agent.faults.inject(attack("stop", kill("SIGSTOP", victim.select()))).await;
     assert_eq!(report.state, AttackState::Refused, "{}", report.evidence);
-    let report = agent.faults.inject(attack("init", kill("SIGKILL", ProcessSelector::Pid { pid: 1 }))).await;
+    let report = agent.faults.inject(attack("init", kill("SIGKILL", json!({ "select": "pid", "pid": 1 })))).await;
     assert_eq!(report.state, AttackState::Refused, "{}", report.evidence);
-    let own = ProcessSelector::Pid { pid: std::process::id() };
+    let own = json!({ "select": "pid", "pid": std::process::id() });
     let report = agent.faults.inject(attack("self", kill("SIGKILL", own))).await;
     assert_eq!(report.state, AttackState::Refused, "{}", report.evidence);
     assert!(victim.identity().alive());

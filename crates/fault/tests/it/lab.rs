@@ -4,7 +4,7 @@ use firedrill_fault::{Context, Faults};
 use firedrill_host::link::Batch;
 use firedrill_host::netns;
 use firedrill_host::process::{Child, Identity, Pidfd, Signal, Spawn, State, run, state};
-use firedrill_model::attack::{AttackReport, ProcessSelector};
+use firedrill_model::attack::AttackReport;
 use firedrill_model::{AttackId, AttackSpec, Fault, Span};
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
@@ -65,9 +65,19 @@ impl Lab {
 
     /// Runs an agent's code on the near host.
     pub(crate) fn agent<T: Send>(&self, work: impl AsyncFnOnce(Agent) -> T + Send) -> T {
+        self.agent_with(|_| {}, work)
+    }
+
+    /// As [`Lab::agent`], with more that it knows of its host.
+    pub(crate) fn agent_with<T: Send>(
+        &self,
+        prepare: impl FnOnce(&mut Context) + Send,
+        work: impl AsyncFnOnce(Agent) -> T + Send,
+    ) -> T {
         netns::enter(&netns::path(&self.here), || {
             block_on(async {
-                let context = Context::new("here".parse().expect("name"));
+                let mut context = Context::new("here".parse().expect("name"));
+                prepare(&mut context);
                 let (faults, reports) = Faults::open(self.journal(), context).await.expect("opens");
                 work(Agent { faults, reports }).await
             })
@@ -127,7 +137,13 @@ impl Lab {
         self.near(|| block_on(run(Spawn::new("sh").args(["-c", &script]), WITHIN))).expect("prints").text()
     }
 
-    fn near<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+    /// Does something on the far host.
+    pub(crate) fn far<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        netns::enter(&netns::path(&self.there), work).expect("enters")
+    }
+
+    /// Does something on the near host.
+    pub(crate) fn near<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         netns::enter(&netns::path(&self.here), work).expect("enters")
     }
 }
@@ -199,8 +215,9 @@ impl Victim {
         self.child.identity()
     }
 
-    pub(crate) fn select(&self) -> ProcessSelector {
-        ProcessSelector::Pid { pid: self.child.pid() }
+    /// As the parameter `process` stands in files.
+    pub(crate) fn select(&self) -> serde_json::Value {
+        serde_json::json!({ "select": "pid", "pid": self.child.pid() })
     }
 
     pub(crate) fn state(&self) -> Option<State> {
@@ -220,9 +237,18 @@ impl Drop for Victim {
     }
 }
 
+/// A fault of that kind on these peers, which spares nothing.
+pub(crate) fn on_peers(kind: &str, peers: &[IpAddr]) -> Fault {
+    let fault = Fault::new(kind).with("spare", Vec::<String>::new());
+    if peers.is_empty() {
+        return fault;
+    }
+    fault.with("peers", peers.iter().map(ToString::to_string).collect::<Vec<_>>())
+}
+
 /// An attack of 30 seconds.
 pub(crate) fn attack(id: &str, fault: Fault) -> AttackSpec {
-    AttackSpec { id: AttackId(id.to_owned()), fault, duration: Span::secs(30), severs_server: false }
+    AttackSpec { id: AttackId(id.to_owned()), fault, node: None, duration: Span::secs(30), severs_server: false }
 }
 
 pub(crate) fn id(text: &str) -> AttackId {

@@ -1,19 +1,22 @@
 //! Latency and loss.
 
-use crate::lab::{Lab, NOBODY, OTHER, THERE, attack, id};
-use firedrill_model::attack::{AttackState, Percent};
-use firedrill_model::{Fault, Span};
+use crate::lab::{Lab, NOBODY, OTHER, THERE, attack, id, on_peers};
+use firedrill_model::Fault;
+use firedrill_model::attack::AttackState;
 use std::io::ErrorKind;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
 fn slow(delay_ms: u64, jitter_ms: u64, loss: f64) -> Fault {
-    Fault::Latency {
-        peers: vec![THERE],
-        delay: Span::millis(delay_ms),
-        jitter: Span::millis(jitter_ms),
-        loss_percent: Percent::try_from(loss).expect("in range"),
-    }
+    slow_to(THERE, delay_ms, jitter_ms, loss)
+}
+
+fn slow_to(peer: IpAddr, delay_ms: u64, jitter_ms: u64, loss: f64) -> Fault {
+    on_peers("latency", &[peer])
+        .with("delay", format!("{delay_ms}ms"))
+        .with("jitter", format!("{jitter_ms}ms"))
+        .with("loss_percent", loss)
 }
 
 /// The time of a handshake with the peer, without keeping the agent from renewing its leases.
@@ -91,8 +94,7 @@ fn delays_add_up_and_end_alone() {
 fn what_cannot_be_measured_is_not_claimed() {
     let lab = Lab::new();
     lab.agent(async |agent| {
-        let Fault::Latency { delay, jitter, loss_percent, .. } = slow(50, 0, 0.0) else { panic!("made above") };
-        let fault = Fault::Latency { peers: vec![NOBODY], delay, jitter, loss_percent };
+        let fault = slow_to(NOBODY, 50, 0, 0.0);
         let report = agent.faults.inject(attack("nobody", fault)).await;
         assert_eq!(report.state, AttackState::NoEffect, "{}", report.evidence);
         let report = agent.faults.inject(attack("nothing", slow(0, 0, 0.0))).await;

@@ -6,6 +6,8 @@ mod kill;
 mod lab;
 mod latency;
 mod layer;
+mod network;
 mod partition;
 mod pause;
+mod power;
 mod storage;

@@ -1,12 +1,12 @@
 //! Partition.
 
-use crate::lab::{Lab, NOBODY, OTHER, THERE, attack, id};
+use crate::lab::{Lab, NOBODY, OTHER, THERE, attack, id, on_peers};
 use firedrill_model::attack::{AttackState, Direction};
 use firedrill_model::{AttackSpec, Fault, Span};
 use std::net::{IpAddr, Ipv4Addr};
 
 fn cut(peers: &[IpAddr], direction: Direction) -> Fault {
-    Fault::Partition { peers: peers.to_vec(), direction }
+    on_peers("partition", peers).with("direction", serde_json::to_value(direction).expect("JSON"))
 }
 
 #[test]

@@ -8,7 +8,7 @@ use firedrill_model::{AttackSpec, Fault, Span};
 use std::time::Instant;
 
 fn pause(victim: &Victim) -> Fault {
-    Fault::Pause { process: victim.select() }
+    Fault::new("pause").with("process", victim.select())
 }
 
 #[tokio::test(flavor = "current_thread")]

@@ -25,7 +25,7 @@ pub(crate) async fn run(command: Experiment, connect: &Connect) -> anyhow::Resul
     match command {
         Experiment::Run { experiment, cluster, var, report, force } => {
             let client = connect::client(connect).await?;
-            let yaml = yaml_of(&client, &experiment, &var.into_iter().collect()).await?;
+            let yaml = yaml_of(&client, &experiment, &var.into_iter().collect(), firedrill_fault::check).await?;
             let start = StartRun { yaml, cluster, force, login: None };
             let done = run_to_the_end(&client, &start).await?;
             if let Some(directory) = &report {
@@ -45,7 +45,7 @@ pub(crate) async fn run(command: Experiment, connect: &Connect) -> anyhow::Resul
         }
         Experiment::Validate { file, var } => {
             let text = read(&file)?;
-            let experiment = experiment_file::read(&text, &var.into_iter().collect())
+            let experiment = experiment_file::read(&text, &var.into_iter().collect(), firedrill_fault::check)
                 .with_context(|| format!("{} is not an experiment", file.display()))?;
             if connect.json {
                 output::json(&experiment)?;
@@ -72,7 +72,8 @@ async fn yaml_of(client: &Client, what: &str, variables: &BTreeMap<String, Strin
     if file.exists() {
         let text = read(file)?;
         let filled = experiment_file::fill_in(&text, variables)?;
-        experiment_file::read(&filled, &BTreeMap::new()).with_context(|| format!("{what} is not an experiment"))?;
+        experiment_file::read(&filled, &BTreeMap::new(), firedrill_fault::check)
+            .with_context(|| format!("{what} is not an experiment"))?;
         return Ok(filled);
     }
     let library = client.experiments().await?;

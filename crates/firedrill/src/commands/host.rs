@@ -5,9 +5,10 @@ use crate::exit::Outcome;
 use crate::{connect, output};
 
 pub(crate) async fn run(command: Host, connect: &Connect) -> anyhow::Result<Outcome> {
-    let client = connect::client(connect).await?;
     match command {
+        Host::Check => check(connect.json)?,
         Host::List => {
+            let client = connect::client(connect).await?;
             let hosts = client.hosts().await?;
             if connect.json {
                 output::json(&hosts)?;
@@ -25,6 +26,7 @@ pub(crate) async fn run(command: Host, connect: &Connect) -> anyhow::Result<Outc
             }
         }
         Host::Token { host } => {
+            let client = connect::client(connect).await?;
             let token = client.token(&host).await?;
             if connect.json {
                 output::json(&token)?;
@@ -37,4 +39,17 @@ pub(crate) async fn run(command: Host, connect: &Connect) -> anyhow::Result<Outc
         }
     }
     Ok(Outcome::done())
+}
+
+/// What faults this host can bear. Anything missing is said, and is no error of this command.
+fn check(json: bool) -> anyhow::Result<()> {
+    let all = firedrill_fault::check_host();
+    if json {
+        return output::json(&all);
+    }
+    let rows = all.into_iter().map(|one| {
+        let how = if one.available { one.mechanism } else { one.missing.join("; ") };
+        vec![one.kind.to_owned(), if one.available { "available".into() } else { "MISSING".into() }, how]
+    });
+    output::table(&["ATTACK", "HERE", "BY, OR WHAT IS MISSING"], rows.collect())
 }

@@ -30,7 +30,7 @@ expect:
 fn a_slow_or_cut_way_from_the_server_alone_promotes_nobody() {
     block_on(async {
         let fleet = Fleet::up("t-calm", Profile::Safe).await;
-        for attack in ["kind: latency, delay: 200ms, loss_percent: 5", "kind: partition"] {
+        for attack in ["kind: latency, delay: 200ms, loss_percent: 5, spare: []", "kind: partition, spare: []"] {
             let report = fleet.run(&between_server_and_primary(attack)).await;
             assert_eq!(report.verdict, Some(Verdict::Passed), "{attack}: {}", told(&report));
         }

@@ -1,9 +1,12 @@
 //! The kernel's nftables messages, for the few forms that [`super::Definition`] can take. Numbers are those of
 //! `linux/netfilter/nf_tables.h`.
 
-use super::{Count, Definition, Hook, Peers, QueueExpression, Verdict};
-use crate::netlink::{Answer, Attributes, Message, NFNL_SUBSYS_NFTABLES, NLM_F_CREATE, NLM_F_EXCL, attributes};
-use std::net::IpAddr;
+use super::expression::{self, Expressions};
+use super::filter::{Flow, Test};
+use super::{Count, Counter, Definition, Hook, Verdict};
+use crate::netlink::{
+    Answer, Attributes, Message, NFNL_SUBSYS_NFTABLES, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, attributes,
+};
 use std::time::Duration;
 
 const NEWTABLE: u16 = 0;
@@ -22,82 +25,76 @@ const NFPROTO_NETDEV: u8 = 5;
 const TABLE_F_OWNER: u32 = 0x2;
 const SET_F_TIMEOUT: u32 = 0x10;
 const OBJECT_COUNTER: u32 = 1;
-const REG_VERDICT: u32 = 0;
-const REG_1: u32 = 1;
-const META_PROTOCOL: u32 = 1;
-const META_IIF: u32 = 4;
-const CMP_EQ: u32 = 0;
-const CMP_NEQ: u32 = 1;
-const NETWORK_HEADER: u32 = 1;
-const NF_DROP: u32 = 0;
 const NF_ACCEPT: u32 = 1;
 /// Every attribute list of elements has this kind (`NFTA_LIST_ELEM`).
 const LIST_ELEMENT: u16 = 1;
-/// `LOOPBACK_IFINDEX`: the same in every namespace.
-const LOOPBACK: u32 = 1;
 /// Before connection tracking and address translation (`NF_IP_PRI_RAW`).
 const PRIORITY: i32 = -300;
 const ETHERTYPE_IPV4: [u8; 2] = [0x08, 0x00];
 const ETHERTYPE_IPV6: [u8; 2] = [0x86, 0xdd];
 
-/// A set of the table: what its members are, and which member of the packet is looked up in it.
+/// What the members of a set are.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Set {
+enum Members {
     V4,
     V6,
-    Protocol,
+    /// Both address families: a set that matches everything while its lease lasts.
+    Versions,
 }
 
-impl Set {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::V4 => "peers4",
-            Self::V6 => "peers6",
-            Self::Protocol => "everybody",
-        }
-    }
-
-    const fn key_bytes(self) -> u32 {
+impl Members {
+    const fn bytes(self) -> u32 {
         match self {
             Self::V4 => 4,
             Self::V6 => 16,
-            Self::Protocol => 2,
+            Self::Versions => 2,
         }
     }
 
     /// The type number by which `nft list` prints members (`ipv4_addr`, `ipv6_addr`, `ether_type`).
-    const fn key_type(self) -> u32 {
+    const fn kind(self) -> u32 {
         match self {
             Self::V4 => 7,
             Self::V6 => 8,
-            Self::Protocol => 10,
+            Self::Versions => 10,
         }
     }
 }
 
-/// The sets that a definition needs, with their members.
-fn sets(peers: &Peers) -> Vec<(Set, Vec<Vec<u8>>)> {
-    match peers {
-        Peers::Everybody => vec![(Set::Protocol, vec![ETHERTYPE_IPV4.to_vec(), ETHERTYPE_IPV6.to_vec()])],
-        Peers::Addresses(addresses) => {
-            let (mut v4, mut v6) = (Vec::new(), Vec::new());
-            for address in addresses {
-                match address.to_canonical() {
-                    IpAddr::V4(address) => v4.push(address.octets().to_vec()),
-                    IpAddr::V6(address) => v6.push(address.octets().to_vec()),
-                }
+/// A set of the table. The members of leased ones leave by themselves.
+struct Set {
+    name: String,
+    members: Members,
+    values: Vec<Vec<u8>>,
+    leased: bool,
+}
+
+/// The set that every matching rule looks into: without members, nothing matches.
+const LEASE: &str = "lease";
+
+/// The sets that a definition needs. Hosts of the flow are in sets, those of exclusions in others.
+fn sets(definition: &Definition) -> Vec<Set> {
+    let versions = vec![ETHERTYPE_IPV4.to_vec(), ETHERTYPE_IPV6.to_vec()];
+    let mut all = vec![Set { name: LEASE.to_owned(), members: Members::Versions, values: versions, leased: true }];
+    for (number, flow) in definition.filter.except.iter().chain([&definition.filter.flow]).enumerate() {
+        let (v4, v6) = flow.hosts();
+        for (v6, values) in [(false, v4), (true, v6)] {
+            if !values.is_empty() {
+                let members = if v6 { Members::V6 } else { Members::V4 };
+                all.push(Set { name: hosts_name(number, v6), members, values, leased: false });
             }
-            for members in [&mut v4, &mut v6] {
-                members.sort();
-                members.dedup();
-            }
-            [(Set::V4, v4), (Set::V6, v6)].into_iter().filter(|(_, members)| !members.is_empty()).collect()
         }
     }
+    all
+}
+
+fn hosts_name(flow: usize, v6: bool) -> String {
+    format!("hosts{flow}v{}", if v6 { 6 } else { 4 })
 }
 
 fn family(definition: &Definition) -> u8 {
-    if definition.hooks.contains(&Hook::Input) { NFPROTO_INET } else { NFPROTO_NETDEV }
+    let inet = definition.hooks.iter().any(|hook| matches!(hook, Hook::Input | Hook::Output));
+    if inet { NFPROTO_INET } else { NFPROTO_NETDEV }
 }
 
 fn message(definition: &Definition, kind: u16, flags: u16, attributes: Attributes) -> Message {
@@ -113,45 +110,44 @@ fn of_table(definition: &Definition) -> Attributes {
 pub(super) fn creation(definition: &Definition, lease: Duration) -> Vec<Message> {
     const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
     let mut all = vec![message(definition, NEWTABLE, NEW, of_table(definition).number(2, TABLE_F_OWNER))];
-    let sets = sets(&definition.peers);
-    for (id, (set, members)) in (1..).zip(&sets) {
+    for (id, set) in (1..).zip(sets(definition)) {
         let description = of_table(definition)
-            .text(2, set.name())
-            .number(3, SET_F_TIMEOUT)
-            .number(4, set.key_type())
-            .number(5, set.key_bytes())
+            .text(2, &set.name)
+            .number(3, if set.leased { SET_F_TIMEOUT } else { 0 })
+            .number(4, set.members.kind())
+            .number(5, set.members.bytes())
             .number(10, id);
         all.push(message(definition, NEWSET, NEW, description));
-        all.push(message(definition, NEWSETELEM, NLM_F_CREATE, members_of(definition, *set, members, Some(lease))));
+        let lease = set.leased.then_some(lease);
+        all.push(message(definition, NEWSETELEM, NLM_F_CREATE, members_of(definition, &set, lease)));
     }
     for (number, hook) in definition.hooks.iter().enumerate() {
-        let counter = of_table(definition).text(2, &counter_name(number)).number(3, OBJECT_COUNTER);
-        let counter = counter.nest(4, Attributes::default());
-        all.push(message(definition, NEWOBJ, NEW, counter));
+        for counter in [Counter::Seen, Counter::Hit] {
+            let object = of_table(definition).text(2, &counter.name(number)).number(3, OBJECT_COUNTER);
+            all.push(message(definition, NEWOBJ, NEW, object.nest(4, Attributes::default())));
+        }
         all.push(message(definition, NEWCHAIN, NEW, chain(definition, number, hook)));
-        for (set, _) in &sets {
-            let rule = of_table(definition)
-                .text(2, &chain_name(number))
-                .nest(4, rule(hook, *set, &counter_name(number), definition.verdict));
-            all.push(message(definition, NEWRULE, NLM_F_CREATE, rule));
+        for rule in rules(definition, number, hook) {
+            let rule = of_table(definition).text(2, &chain_name(number)).nest(4, rule);
+            all.push(message(definition, NEWRULE, NLM_F_CREATE | NLM_F_APPEND, rule));
         }
     }
     all
 }
 
-/// Takes every member out and puts it in again with the new time-out: kernels before 6.12 ignore a new time-out for a
-/// member that is there. The transaction makes it one step.
+/// Takes every leased member out and puts it in again with the new time-out: kernels before 6.12 ignore a new time-out
+/// for a member that is there. The transaction makes it one step.
 pub(super) fn renewal(definition: &Definition, lease: Duration) -> Vec<Message> {
     let mut all = Vec::new();
-    for (set, members) in sets(&definition.peers) {
-        all.push(message(definition, DELSETELEM, 0, members_of(definition, set, &members, None)));
-        all.push(message(definition, NEWSETELEM, NLM_F_CREATE, members_of(definition, set, &members, Some(lease))));
+    for set in sets(definition).iter().filter(|set| set.leased) {
+        all.push(message(definition, DELSETELEM, 0, members_of(definition, set, None)));
+        all.push(message(definition, NEWSETELEM, NLM_F_CREATE, members_of(definition, set, Some(lease))));
     }
     all
 }
 
-fn members_of(definition: &Definition, set: Set, members: &[Vec<u8>], lease: Option<Duration>) -> Attributes {
-    let list = members.iter().fold(Attributes::default(), |list, member| {
+fn members_of(definition: &Definition, set: &Set, lease: Option<Duration>) -> Attributes {
+    let list = set.values.iter().fold(Attributes::default(), |list, member| {
         let key = Attributes::default().nest(1, Attributes::default().raw(1, member));
         let element = match lease {
             // A time-out of 0 would mean none at all.
@@ -160,11 +156,16 @@ fn members_of(definition: &Definition, set: Set, members: &[Vec<u8>], lease: Opt
         };
         list.nest(LIST_ELEMENT, element)
     });
-    of_table(definition).text(2, set.name()).nest(3, list)
+    of_table(definition).text(2, &set.name).nest(3, list)
 }
 
-fn counter_name(hook: usize) -> String {
-    format!("matched{hook}")
+impl Counter {
+    fn name(self, hook: usize) -> String {
+        match self {
+            Self::Seen => format!("seen{hook}"),
+            Self::Hit => format!("hit{hook}"),
+        }
+    }
 }
 
 fn chain_name(hook: usize) -> String {
@@ -175,10 +176,12 @@ fn chain(definition: &Definition, number: usize, hook: &Hook) -> Attributes {
     const NETDEV_INGRESS: u32 = 0;
     const NETDEV_EGRESS: u32 = 1;
     const INET_LOCAL_IN: u32 = 1;
+    const INET_LOCAL_OUT: u32 = 3;
     let (place, devices) = match hook {
         Hook::Ingress { devices } => (NETDEV_INGRESS, Some(devices)),
         Hook::Egress { devices } => (NETDEV_EGRESS, Some(devices)),
         Hook::Input => (INET_LOCAL_IN, None),
+        Hook::Output => (INET_LOCAL_OUT, None),
     };
     let mut at = Attributes::default().number(1, place).raw(2, &PRIORITY.to_be_bytes());
     if let Some(devices) = devices {
@@ -187,58 +190,47 @@ fn chain(definition: &Definition, number: usize, hook: &Hook) -> Attributes {
     of_table(definition).text(3, &chain_name(number)).nest(4, at).number(5, NF_ACCEPT).text(7, "filter")
 }
 
-fn rule(hook: &Hook, set: Set, counter: &str, verdict: Verdict) -> Attributes {
-    let mut all = Attributes::default();
-    if *hook == Hook::Input {
-        all = push(all, "meta", Attributes::default().number(1, REG_1).number(2, META_IIF));
-        all = push(all, "cmp", compare(CMP_NEQ, &LOOPBACK.to_ne_bytes()));
+/// The rules of a hook: exclusions first, which end the table's say in a packet.
+fn rules(definition: &Definition, number: usize, hook: &Hook) -> Vec<Attributes> {
+    let filter = &definition.filter;
+    let mut all = Vec::new();
+    for (place, flow) in filter.except.iter().enumerate() {
+        all.extend(matching(flow, place, hook).into_iter().map(|rule| rule.accept().into_attributes()));
     }
-    all = push(all, "meta", Attributes::default().number(1, REG_1).number(2, META_PROTOCOL));
-    let end_of_packet = |source, destination, length, ethertype: [u8; 2], all| {
-        let offset = if matches!(hook, Hook::Egress { .. }) { destination } else { source };
-        let all = push(all, "cmp", compare(CMP_EQ, &ethertype));
-        let load = Attributes::default().number(1, REG_1).number(2, NETWORK_HEADER).number(3, offset).number(4, length);
-        push(all, "payload", load)
-    };
-    all = match set {
-        Set::V4 => end_of_packet(12, 16, 4, ETHERTYPE_IPV4, all),
-        Set::V6 => end_of_packet(8, 24, 16, ETHERTYPE_IPV6, all),
-        Set::Protocol => all,
-    };
-    all = push(all, "lookup", Attributes::default().text(1, set.name()).number(2, REG_1));
-    all = push(all, "objref", Attributes::default().number(1, OBJECT_COUNTER).text(2, counter));
-    match verdict {
-        Verdict::Drop => {
-            let code = Attributes::default().nest(2, Attributes::default().number(1, NF_DROP));
-            push(all, "immediate", Attributes::default().number(1, REG_VERDICT).nest(2, code))
+    for rule in matching(&filter.flow, filter.except.len(), hook) {
+        // A reset that answers a packet passes these rules, too.
+        let rule = if definition.verdict == Verdict::Reset { rule.not_reset() } else { rule };
+        let mut rule = rule.leased(LEASE).count(&Counter::Seen.name(number));
+        if let Some(chance) = filter.chance {
+            rule = rule.by_chance(chance);
         }
-        Verdict::Queue { number, through: QueueExpression::Native } => {
-            const BYPASS: u16 = 1;
-            let queue = Attributes::default().raw(1, &number.to_be_bytes()).raw(2, &1_u16.to_be_bytes());
-            push(all, "queue", queue.raw(3, &BYPASS.to_be_bytes()))
-        }
-        Verdict::Queue { number, through: QueueExpression::Xtables } => push(all, "target", nfqueue_target(number)),
+        all.push(rule.count(&Counter::Hit.name(number)).verdict(definition.verdict).into_attributes());
     }
+    all
 }
 
-/// `struct xt_NFQ_info_v3 { queuenum, queues_total, flags }`, padded to 8 bytes.
-fn nfqueue_target(number: u16) -> Attributes {
-    const REVISION: u32 = 3;
-    const BYPASS: u16 = 1;
-    let info: Vec<u8> = [number, 1, BYPASS, 0].iter().flat_map(|field| field.to_ne_bytes()).collect();
-    Attributes::default().text(1, "NFQUEUE").number(2, REVISION).raw(3, &info)
+/// Expressions that let pass only the packets of a flow, a list for each rule.
+fn matching(flow: &Flow, place: usize, hook: &Hook) -> Vec<Expressions> {
+    let begin = || match hook {
+        Hook::Input => Expressions::default().not_loopback(expression::IIF),
+        Hook::Output => Expressions::default().not_loopback(expression::OIF),
+        Hook::Ingress { .. } | Hook::Egress { .. } => Expressions::default(),
+    };
+    let outbound = matches!(hook, Hook::Egress { .. } | Hook::Output);
+    let add = |rule: Expressions, test: Test| match test {
+        Test::Version { v6 } => rule.ethertype(if v6 { ETHERTYPE_IPV6 } else { ETHERTYPE_IPV4 }),
+        Test::Remote(network) => rule.remote_network(network, outbound),
+        Test::RemoteHost { v6 } => rule.remote_host(&hosts_name(place, v6), v6, outbound),
+        Test::Protocol(number) => rule.protocol(number),
+        Test::RemotePort(ports) => rule.port(ports, outbound),
+        Test::LocalPort(ports) => rule.port(ports, !outbound),
+        Test::Opening => rule.opening(),
+    };
+    flow.tests().into_iter().map(|tests| tests.into_iter().fold(begin(), add)).collect()
 }
 
-fn compare(operator: u32, value: &[u8]) -> Attributes {
-    Attributes::default().number(1, REG_1).number(2, operator).nest(3, Attributes::default().raw(1, value))
-}
-
-fn push(all: Attributes, name: &str, data: Attributes) -> Attributes {
-    all.nest(LIST_ELEMENT, Attributes::default().text(1, name).nest(2, data))
-}
-
-pub(super) fn counter_request(definition: &Definition, hook: usize) -> Message {
-    let which = of_table(definition).text(2, &counter_name(hook)).number(3, OBJECT_COUNTER);
+pub(super) fn counter_request(definition: &Definition, hook: usize, counter: Counter) -> Message {
+    let which = of_table(definition).text(2, &counter.name(hook)).number(3, OBJECT_COUNTER);
     message(definition, GETOBJ, 0, which)
 }
 

@@ -1,11 +1,14 @@
 //! Packet rules that cannot outlive their holder.
 //!
 //! An [`OwnerTable`] is an nftables table with the *owner* flag (Linux 5.12): the kernel removes it when the socket that
-//! made it closes, which it does when its process dies, however it dies. Its rules match members of sets, and each
-//! member has a time-out, the *lease*: when the holder hangs and does not renew it, the rules stop matching by
-//! themselves. Nothing else may change or remove such a table while its holder lives.
+//! made it closes, which it does when its process dies, however it dies. Its rules look into a set whose members have a
+//! time-out, the *lease*: when the holder hangs and does not renew it, the rules stop matching by themselves. Nothing else may change or remove such a table while its holder lives.
 
 mod encode;
+mod expression;
+mod filter;
+
+pub use filter::{Filter, Flow, Protocol, RULES_MAX};
 
 use crate::HostError;
 use crate::netlink::{Answer, Socket};
@@ -27,15 +30,8 @@ pub enum Hook {
     },
     /// What is delivered to this host's own sockets, the loopback interface left out.
     Input,
-}
-
-/// Which packets of a hook a table means.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Peers {
-    /// Every IPv4 and IPv6 packet (address resolution below them goes on).
-    Everybody,
-    /// Those from (or, at [`Hook::Egress`], to) these addresses.
-    Addresses(Vec<IpAddr>),
+    /// What this host's own sockets send, the loopback interface left out. Senders learn of a drop.
+    Output,
 }
 
 /// What happens to the packets.
@@ -43,6 +39,18 @@ pub enum Peers {
 pub enum Verdict {
     /// They vanish.
     Drop,
+    /// TCP: the sender gets a reset in the name of the other side, and the packet vanishes. Only at input and output.
+    Reset,
+    /// The sender is told that the port cannot be reached, and the packet vanishes. Only at input and output.
+    Unreachable,
+    /// They go twice. Copies pass the same rule again. Only at egress.
+    Duplicate,
+    /// One byte at this offset from the transport header gets a random value; a packet that is shorter passes whole. Only
+    /// at ingress and egress.
+    Corrupt {
+        /// Bytes from the beginning of the transport header.
+        offset: u32,
+    },
     /// They go to a queue in user space ([`crate::queue`]); when nobody serves it they pass.
     Queue {
         /// Its number.
@@ -61,20 +69,29 @@ pub enum QueueExpression {
     Xtables,
 }
 
-/// A table to be made: for each hook, packets of the peers are counted and get the verdict.
+/// A table to be made: for each hook, the packets that the filter means are counted and get the verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Definition {
     /// Its name: letters, digits and `_`, at most 100 bytes, so that every `nft` can print and parse it.
     pub name: String,
-    /// Where it looks. Ingress and egress may stand together; input stands alone (another table family).
+    /// Where it looks. Ingress and egress may stand together, and input and output (another table family).
     pub hooks: Vec<Hook>,
-    /// Whose packets.
-    pub peers: Peers,
+    /// Which packets.
+    pub filter: Filter,
     /// What happens to them.
     pub verdict: Verdict,
 }
 
-/// Packets that matched.
+/// Which packets are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counter {
+    /// All that the filter means, chance left aside.
+    Seen,
+    /// Those that got the verdict.
+    Hit,
+}
+
+/// Packets that were counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Count {
     /// How many.
@@ -127,21 +144,21 @@ impl OwnerTable {
         })
     }
 
-    /// Packets that matched at the hook of this place in [`Definition::hooks`].
-    pub fn count(&mut self, hook: usize) -> Result<Count, HostError> {
+    /// Packets counted at the hook of this place in [`Definition::hooks`].
+    pub fn count(&mut self, hook: usize, counter: Counter) -> Result<Count, HostError> {
         let mut count = Count::default();
-        let request = encode::counter_request(&self.definition, hook);
+        let request = encode::counter_request(&self.definition, hook, counter);
         self.socket
             .get(request, |answer| count = encode::read_counter(answer).unwrap_or_default())
             .map_err(|problem| HostError::system("read the counter of the packet table", self.name(), problem))?;
         Ok(count)
     }
 
-    /// Packets that matched at all hooks.
-    pub fn total(&mut self) -> Result<Count, HostError> {
+    /// Packets counted at all hooks.
+    pub fn total(&mut self, counter: Counter) -> Result<Count, HostError> {
         let mut total = Count::default();
         for hook in 0..self.definition.hooks.len() {
-            let count = self.count(hook)?;
+            let count = self.count(hook, counter)?;
             total.packets += count.packets;
             total.bytes += count.bytes;
         }
@@ -158,17 +175,26 @@ pub fn tables() -> Result<Vec<String>, HostError> {
     Ok(names)
 }
 
-/// Which way of queueing this kernel knows, found by making (and dropping) a table that matches nothing.
-pub fn queue_expression() -> Result<QueueExpression, HostError> {
-    let attempt = |through| {
-        let definition = Definition {
-            name: format!("firedrill_queue_test_{}", std::process::id()),
-            hooks: vec![Hook::Input],
-            // Never routed (RFC 5737): a table without members would have no rule to try.
-            peers: Peers::Addresses(vec![IpAddr::from([192, 0, 2, 1])]),
-            verdict: Verdict::Queue { number: u16::MAX, through },
-        };
-        OwnerTable::create(definition, Duration::from_secs(1)).map(|_table| through)
+/// Whether this kernel takes such a verdict, found by making (and dropping) a table that matches nothing.
+///
+/// # Errors
+/// What the kernel answers.
+pub fn attempt(hook: Hook, verdict: Verdict) -> Result<(), HostError> {
+    let definition = Definition {
+        name: format!("firedrill_attempt_{}", std::process::id()),
+        hooks: vec![hook],
+        // Never routed (RFC 5737).
+        filter: Filter { chance: Some(1), ..Filter::peers(&[IpAddr::from([192, 0, 2, 1])]) },
+        verdict,
     };
-    attempt(QueueExpression::Native).or_else(|_| attempt(QueueExpression::Xtables))
+    OwnerTable::create(definition, Duration::from_secs(1)).map(drop)
+}
+
+/// Which way of queueing this kernel knows.
+///
+/// # Errors
+/// What the kernel answers when it knows none.
+pub fn queue_expression() -> Result<QueueExpression, HostError> {
+    let way = |through| attempt(Hook::Input, Verdict::Queue { number: u16::MAX, through }).map(|()| through);
+    way(QueueExpression::Native).or_else(|_| way(QueueExpression::Xtables))
 }

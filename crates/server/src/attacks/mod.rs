@@ -110,7 +110,8 @@ async fn inject(server: &Server, run: Option<RunId>, cluster: &ClusterName, aim:
     if let Err(error) = server.store.save_attack(&record).await {
         return AttackReport { state: AttackState::Refused, evidence: store_failed(&error).message, ..preparing };
     }
-    let spec = AttackSpec { id, fault: aim.fault.clone(), duration, severs_server: aim.severs_server };
+    let (fault, node) = (aim.fault.clone(), aim.node.clone());
+    let spec = AttackSpec { id, fault, node, duration, severs_server: aim.severs_server };
     let sent_at = now();
     let answered = server.fleet.call(&aim.host, Call::new(Order::Inject { attack: spec }, INJECT_WITHIN)).await;
     let report = match answered {

@@ -2,8 +2,9 @@
 
 use crate::problem::{ATTACK, EMPTY_TARGET, problem};
 use firedrill_api::http::Problem;
-use firedrill_model::attack::{Percent, ProcessSelector};
-use firedrill_model::experiment::{AttackStep, FaultSpec};
+use firedrill_fault::kinds::{self, Kind, Scope};
+use firedrill_model::attack::Peers;
+use firedrill_model::experiment::AttackStep;
 use firedrill_model::{ClusterName, ClusterSpec, ClusterView, Fault, HostName, NodeName, Role, Selector, Span, Target};
 use firedrill_store::HostRecord;
 use std::collections::BTreeMap;
@@ -72,60 +73,56 @@ pub(super) fn targets(view: &ClusterView, specs: &[ClusterSpec], hosts: &[HostRe
 
 /// The faults that an attack means now, by host.
 pub(super) fn aims(scene: &Scene, attack: &AttackStep) -> Result<Vec<Aim>, Problem> {
+    let wrong = |message: String| problem(ATTACK, format!("attack {}: {message}", attack.label()));
+    firedrill_fault::check(&attack.fault).map_err(|problem| wrong(problem.to_string()))?;
+    let kind = kinds::find(&attack.fault.kind).ok_or_else(|| wrong("there is no such kind".to_owned()))?;
     let chosen = select(scene, &attack.target, "target")?;
-    chosen.into_iter().map(|target| aim(scene, target, attack)).collect()
+    chosen.into_iter().map(|target| aim(scene, target, attack, kind)).collect()
 }
 
-fn aim(scene: &Scene, target: &Target, attack: &AttackStep) -> Result<Aim, Problem> {
-    let database = || match &target.node {
-        Some((node, _)) => Ok(ProcessSelector::Database { node: node.clone() }),
-        None => Err(problem(
-            ATTACK,
-            format!(
-                "attack {}: host {} runs no database node of cluster {}, so there is nothing to {}; choose hosts of nodes",
-                attack.label(),
-                target.host,
-                scene.cluster,
-                attack.label()
-            ),
-        )),
-    };
-    let (fault, severs_server) = match &attack.fault {
-        FaultSpec::Kill { signal } => (Fault::Kill { signal: signal.clone(), process: database()? }, false),
-        FaultSpec::Pause => (Fault::Pause { process: database()? }, false),
-        FaultSpec::Partition { peers, direction } => {
-            let peers = addresses(scene, target, peers.as_ref())?;
-            let severs = reaches_server(scene, &peers);
-            (Fault::Partition { peers, direction: *direction }, severs)
-        }
-        FaultSpec::Latency { peers, delay, jitter, loss_percent } => {
-            let peers = addresses(scene, target, peers.as_ref())?;
-            let cuts = *loss_percent >= all_lost() || *delay >= scene.lease;
-            let severs = cuts && reaches_server(scene, &peers);
-            (Fault::Latency { peers, delay: *delay, jitter: *jitter, loss_percent: *loss_percent }, severs)
-        }
-    };
+fn aim(scene: &Scene, target: &Target, attack: &AttackStep, kind: &Kind) -> Result<Aim, Problem> {
     let node = target.node.as_ref().map(|(node, _)| node.clone());
+    let needs_node = match kind.scope {
+        Scope::Host => false,
+        Scope::Process => !attack.fault.parameters.contains_key("process"),
+        Scope::Node => true,
+    };
+    if needs_node && node.is_none() {
+        let (label, host, cluster) = (attack.label(), &target.host, &scene.cluster);
+        let message = format!(
+            "attack {label}: host {host} runs no database node of cluster {cluster}, so there is nothing to {label}; \
+             choose hosts of nodes"
+        );
+        return Err(problem(ATTACK, message));
+    }
+    let mut fault = attack.fault.clone();
+    for name in kind.shape.peer_parameters() {
+        let Some(written) = fault.parameters.get_mut(&name) else { continue };
+        let Ok(Peers::Selected(selector)) = serde_json::from_value(written.clone()) else { continue };
+        let addresses = addresses(scene, target, &selector, &name)?;
+        *written = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().into();
+    }
+    let severs_server = firedrill_fault::cuts_off(&fault, scene.lease) && reaches_server(scene, &fault);
     Ok(Aim { host: target.host.clone(), node, fault, severs_server })
 }
 
-fn all_lost() -> Percent {
-    Percent::try_from(100.0).unwrap_or_default()
+/// No peers means everybody; what is excepted is not reached.
+fn reaches_server(scene: &Scene, fault: &Fault) -> bool {
+    let names = |parameter: &str| {
+        let peers =
+            fault.parameters.get(parameter).and_then(|value| serde_json::from_value::<Peers>(value.clone()).ok());
+        peers.map(|peers| peers.networks().is_some_and(|all| all.iter().any(|one| one.contains(scene.server))))
+    };
+    names("peers").unwrap_or(true) && !names("except").unwrap_or(false)
 }
 
-/// No peers means everybody.
-fn reaches_server(scene: &Scene, peers: &[IpAddr]) -> bool {
-    peers.is_empty() || peers.contains(&scene.server)
-}
-
-/// The other side's addresses; none: everybody.
-fn addresses(scene: &Scene, target: &Target, peers: Option<&Selector>) -> Result<Vec<IpAddr>, Problem> {
-    let Some(selector) = peers else { return Ok(Vec::new()) };
+/// The addresses of a selector, those of the target itself left out.
+fn addresses(scene: &Scene, target: &Target, selector: &Selector, what: &str) -> Result<Vec<IpAddr>, Problem> {
     let hosts = Selector { server: false, ..selector.clone() };
     let mut addresses: Vec<IpAddr> = if selector.server && hosts.is_empty() {
         Vec::new()
     } else {
-        select(scene, &hosts, "peers")?.into_iter().map(|peer| peer.address).collect()
+        select(scene, &hosts, what)?.into_iter().map(|peer| peer.address).collect()
     };
     if selector.server {
         addresses.push(scene.server);
@@ -136,7 +133,7 @@ fn addresses(scene: &Scene, target: &Target, peers: Option<&Selector>) -> Result
     if addresses.is_empty() {
         // An empty list would mean everybody, the opposite of what was written.
         let message = format!(
-            "the only peer that is selected ({}) is the target {} itself; choose other peers",
+            "the only host that `{what}` selects ({}) is the target {} itself; choose others",
             describe(selector),
             target.host
         );

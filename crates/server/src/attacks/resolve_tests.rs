@@ -45,35 +45,48 @@ fn region(name: &str) -> Selector {
     Selector { region: Some(name.parse().expect("a name")), ..Selector::default() }
 }
 
-fn attack(fault: FaultSpec, target: Selector) -> AttackStep {
+fn attack(fault: Fault, target: Selector) -> AttackStep {
     AttackStep { name: None, fault, target, duration: Span::secs(10) }
 }
 
 fn partition(peers: Option<Selector>, target: Selector) -> AttackStep {
-    attack(FaultSpec::Partition { peers, direction: Direction::Both }, target)
+    let fault = Fault::new("partition").with("spare", Vec::<String>::new());
+    let peers = peers.map(|peers| serde_json::to_value(peers).expect("serialises"));
+    attack(peers.into_iter().fold(fault, |fault, peers| fault.with("peers", peers)), target)
+}
+
+fn peers(aim: &Aim) -> Option<Vec<String>> {
+    aim.fault.parameters.get("peers").map(|peers| serde_json::from_value(peers.clone()).expect("addresses"))
 }
 
 #[test]
 fn a_kill_means_the_database_of_the_host() {
-    let aims = aims(&scene(), &attack(FaultSpec::Kill { signal: "SIGKILL".into() }, role(Role::Primary))).expect("one");
+    let kill = Fault::new("kill").with("signal", "SIGTERM");
+    let aims = aims(&scene(), &attack(kill.clone(), role(Role::Primary))).expect("one");
     assert_eq!(aims.len(), 1);
-    let process = ProcessSelector::Database { node: "east-1".parse().expect("a name") };
-    assert_eq!(aims[0].fault, Fault::Kill { signal: "SIGKILL".into(), process });
+    assert_eq!((&aims[0].fault, aims[0].node.as_ref().map(NodeName::as_str)), (&kill, Some("east-1")));
     assert!(!aims[0].severs_server);
 }
 
 #[test]
+fn an_attack_that_is_not_well_formed_is_refused() {
+    let refused = |fault: Fault| aims(&scene(), &attack(fault, role(Role::Primary))).expect_err("refused").message;
+    assert!(refused(Fault::new("tickle")).contains("known are kill"));
+    assert!(refused(Fault::new("latency").with("delay", "-1s")).contains("`delay`"));
+}
+
+#[test]
 fn a_host_without_a_database_cannot_be_paused() {
-    let problem = aims(&scene(), &attack(FaultSpec::Pause, region("east"))).expect_err("app has none");
+    let problem = aims(&scene(), &attack(Fault::new("pause"), region("east"))).expect_err("app has none");
     assert!(problem.message.contains("host app runs no database"), "{problem}");
 }
 
 #[test]
 fn an_empty_target_names_the_selector() {
     let selector = Selector { role: Some(Role::PseudoReplica), ..region("east") };
-    let problem = aims(&scene(), &attack(FaultSpec::Pause, selector)).expect_err("nobody");
+    let problem = aims(&scene(), &attack(Fault::new("pause"), selector)).expect_err("nobody");
     assert!(problem.message.contains("(role: pseudo-replica; region: east)"), "{problem}");
-    let problem = aims(&scene(), &attack(FaultSpec::Pause, Selector::default())).expect_err("nobody");
+    let problem = aims(&scene(), &attack(Fault::new("pause"), Selector::default())).expect_err("nobody");
     assert!(problem.message.contains("(empty selector)"), "{problem}");
     let problem = aims(&scene(), &partition(Some(region("north")), role(Role::Primary))).expect_err("no peers");
     assert!(problem.message.contains("the peers (region: north)"), "{problem}");
@@ -82,8 +95,7 @@ fn an_empty_target_names_the_selector() {
 #[test]
 fn peers_become_addresses_without_the_target_itself() {
     let aims = aims(&scene(), &partition(Some(region("east")), role(Role::Primary))).expect("one");
-    let peers = vec![ip("10.0.0.2"), ip("10.0.0.9")];
-    assert_eq!(aims[0].fault, Fault::Partition { peers, direction: Direction::Both });
+    assert_eq!(peers(&aims[0]), Some(["10.0.0.2", "10.0.0.9"].map(str::to_owned).to_vec()));
     assert!(!aims[0].severs_server);
 }
 
@@ -97,25 +109,26 @@ fn a_target_that_is_its_only_peer_is_not_cut_from_everybody() {
 fn what_cuts_the_server_off_is_marked() {
     let server = Selector { server: true, ..Selector::default() };
     let both = Selector { server: true, ..region("west") };
-    for (peers, severs, expected) in [
-        (None, true, vec![]),
-        (Some(server), true, vec![ip("10.0.0.254")]),
-        (Some(both), true, vec![ip("10.0.0.254"), ip("10.0.1.1")]),
-        (Some(region("west")), false, vec![ip("10.0.1.1")]),
+    for (chosen, severs, expected) in [
+        (None, true, None),
+        (Some(server), true, Some(vec!["10.0.0.254"])),
+        (Some(both), true, Some(vec!["10.0.0.254", "10.0.1.1"])),
+        (Some(region("west")), false, Some(vec!["10.0.1.1"])),
     ] {
-        let aims = aims(&scene(), &partition(peers, role(Role::Primary))).expect("one");
-        assert_eq!(aims[0].fault, Fault::Partition { peers: expected, direction: Direction::Both });
-        assert_eq!(aims[0].severs_server, severs, "{aims:?}");
+        let written = partition(chosen, role(Role::Primary));
+        let aim = aims(&scene(), &written).expect("one").remove(0);
+        assert_eq!(peers(&aim), expected.map(|all| all.into_iter().map(str::to_owned).collect()));
+        assert_eq!(aim.severs_server, severs, "{aim:?}");
+        let sparing = AttackStep { fault: written.fault.with("spare", vec!["agent"]), ..written };
+        assert!(!aims(&scene(), &sparing).expect("one")[0].severs_server);
     }
 }
 
 #[test]
 fn latency_cuts_the_server_off_only_when_nothing_gets_through_in_time() {
-    for (delay, loss, severs) in
-        [(Span::millis(200), 5.0, false), (Span::secs(10), 0.0, true), (Span::ZERO, 100.0, true)]
-    {
-        let loss_percent = Percent::try_from(loss).expect("a percentage");
-        let fault = FaultSpec::Latency { peers: None, delay, jitter: Span::ZERO, loss_percent };
+    for (delay, loss, severs) in [("200ms", 5.0, false), ("5s", 0.0, true), ("0s", 100.0, true)] {
+        let fault = Fault::new("latency").with("loss_percent", loss).with("spare", Vec::<String>::new());
+        let fault = fault.with("delay", delay);
         let aims = aims(&scene(), &attack(fault, role(Role::Primary))).expect("one");
         assert_eq!(aims[0].severs_server, severs, "{delay} {loss} %");
     }

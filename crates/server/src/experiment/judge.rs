@@ -234,7 +234,7 @@ mod tests {
 
     fn experiment() -> Experiment {
         let yaml = include_str!("../../../../experiments/3-kill-primary.yaml");
-        firedrill_api::experiment_file::read(yaml, &BTreeMap::new()).expect("the ladder reads")
+        firedrill_api::experiment_file::read(yaml, &BTreeMap::new(), firedrill_fault::check).expect("the ladder reads")
     }
 
     fn ledger() -> LedgerSummary {

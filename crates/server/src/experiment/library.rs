@@ -17,7 +17,7 @@ const FILES: [&str; 6] = [
 #[must_use]
 pub fn library() -> Vec<ExperimentEntry> {
     let read = |yaml: &&str| {
-        let experiment = firedrill_api::experiment_file::read(yaml, &BTreeMap::new()).ok()?;
+        let experiment = firedrill_api::experiment_file::read(yaml, &BTreeMap::new(), firedrill_fault::check).ok()?;
         Some(ExperimentEntry {
             name: experiment.name,
             title: experiment.title,

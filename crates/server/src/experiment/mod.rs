@@ -30,7 +30,7 @@ use std::sync::Arc;
 /// The file is not an experiment, its cluster is unknown, or a guard refuses: halted, another run on the cluster, an
 /// empty target, a rung below that has not passed.
 pub async fn start(server: Arc<Server>, request: StartRun) -> Result<RunStarted, Problem> {
-    let experiment = experiment_file::read(&request.yaml, &BTreeMap::new())
+    let experiment = experiment_file::read(&request.yaml, &BTreeMap::new(), firedrill_fault::check)
         .map_err(|error| problem(MALFORMED, format!("this is not an experiment:\n{error}")))?;
     let admitted = guard::admit(&server, experiment, &request).await?;
     let run = admitted.guard.run().clone();

@@ -8,12 +8,12 @@ use firedrill_api::http::StartAttack;
 use firedrill_api::link::{Answer, Order, Upward};
 use firedrill_model::attack::{AttackReport, AttackState, Direction};
 use firedrill_model::command::FailureKind;
-use firedrill_model::experiment::{AttackStep, FaultSpec};
+use firedrill_model::experiment::AttackStep;
 use firedrill_model::timeline::EventKind;
 use firedrill_model::{AttackId, AttackSpec, CommandFailure, Fault, Role, RunId, Selector, Span};
 use firedrill_store::AttackRecord;
 
-fn start(fault: FaultSpec, target: Selector) -> StartAttack {
+fn start(fault: Fault, target: Selector) -> StartAttack {
     StartAttack { cluster: shop(), attack: AttackStep { name: None, fault, target, duration: Span::secs(30) } }
 }
 
@@ -61,7 +61,7 @@ async fn fixture(script: Script) -> (Fixture, Agent) {
 #[tokio::test]
 async fn it_goes_in_and_out_and_is_told_once() {
     let (fixture, agent) = fixture(willing()).await;
-    let reports = fixture.client.start_attack(&start(FaultSpec::Pause, role(Role::Primary))).await.expect("started");
+    let reports = fixture.client.start_attack(&start(Fault::new("pause"), role(Role::Primary))).await.expect("started");
     assert_eq!(reports.iter().map(|report| report.state).collect::<Vec<_>>(), [AttackState::Active]);
     // The agent reports the same change too.
     agent.report(vec![Upward::Attack { report: reports[0].clone() }]).await;
@@ -78,11 +78,12 @@ async fn it_goes_in_and_out_and_is_told_once() {
 async fn an_empty_target_and_an_absent_agent_begin_nothing() {
     let (fixture, _agent) = fixture(willing()).await;
     let message = |error: ClientError| error.to_string();
-    let empty = fixture.client.start_attack(&start(FaultSpec::Pause, role(Role::PseudoPrimary))).await;
+    let empty = fixture.client.start_attack(&start(Fault::new("pause"), role(Role::PseudoPrimary))).await;
     let empty = message(empty.expect_err("nobody"));
     assert!(empty.contains("role: pseudo-primary"), "{empty}");
     let region = Selector { region: Some("east".parse().expect("a name")), ..Selector::default() };
-    let absent = message(fixture.client.start_attack(&start(FaultSpec::Pause, region)).await.expect_err("not there"));
+    let absent =
+        message(fixture.client.start_attack(&start(Fault::new("pause"), region)).await.expect_err("not there"));
     assert!(absent.contains("host east-2 is not connected"), "{absent}");
     assert!(fixture.client.attacks().await.expect("a list").is_empty());
 }
@@ -94,7 +95,8 @@ async fn what_an_agent_refuses_is_refused() {
             .then(|| Err(CommandFailure { kind: FailureKind::Failed, message: "no nftables here".to_owned() }))
     });
     let (fixture, _agent) = fixture(refusing).await;
-    let reports = fixture.client.start_attack(&start(FaultSpec::Pause, role(Role::Primary))).await.expect("answered");
+    let reports =
+        fixture.client.start_attack(&start(Fault::new("pause"), role(Role::Primary))).await.expect("answered");
     assert_eq!(reports[0].state, AttackState::Refused);
     assert!(reports[0].evidence.contains("no nftables here"), "{:?}", reports[0]);
 }
@@ -102,7 +104,7 @@ async fn what_an_agent_refuses_is_refused() {
 #[tokio::test]
 async fn a_host_that_falls_silent_when_it_is_cut_off_was_hit() {
     let (fixture, mut agent) = fixture(Box::new(|_| None)).await;
-    let fault = FaultSpec::Partition { peers: None, direction: Direction::Both };
+    let fault = Fault::new("partition").with("spare", Vec::<String>::new());
     let client = fixture.client.clone();
     let starting = tokio::spawn(async move { client.start_attack(&start(fault, role(Role::Primary))).await });
     let spec = agent
@@ -132,7 +134,7 @@ async fn a_host_that_falls_silent_when_it_is_cut_off_was_hit() {
 #[tokio::test]
 async fn nobody_reports_another_hosts_attack() {
     let (fixture, _agent) = fixture(willing()).await;
-    let reports = fixture.client.start_attack(&start(FaultSpec::Pause, role(Role::Primary))).await.expect("started");
+    let reports = fixture.client.start_attack(&start(Fault::new("pause"), role(Role::Primary))).await.expect("started");
     let liar = Agent::connect(&fixture, "west-1", willing()).await;
     let mut lie = AttackReport { state: AttackState::Undone, ..reports[0].clone() };
     liar.report(vec![Upward::Attack { report: lie.clone() }]).await;
@@ -146,7 +148,7 @@ async fn a_fault_of_a_run_that_is_over_is_taken_out_when_its_host_is_back() {
     let fixture = Fixture::new().await;
     let identity = fixture.enrolled("east-1").await;
     let left = |id: &str, run: Option<&str>| {
-        let fault = Fault::Partition { peers: Vec::new(), direction: Direction::Both };
+        let fault = Fault::new("partition");
         let spec = AttackSpec { id: AttackId(id.to_owned()), fault, duration: Span::secs(60), severs_server: false };
         let run = run.map(|run| RunId(run.to_owned()));
         AttackRecord { report: report(&spec, AttackState::Active), cluster: Some(shop()), run }

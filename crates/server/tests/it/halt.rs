@@ -6,12 +6,12 @@ use crate::keeper::{register, shop};
 use firedrill_api::http::StartAttack;
 use firedrill_api::link::{Answer, Order};
 use firedrill_model::attack::{AttackReport, AttackState, ProcessSelector};
-use firedrill_model::experiment::{AttackStep, FaultSpec};
+use firedrill_model::experiment::AttackStep;
 use firedrill_model::{AttackId, Fault, Role, RunId, Selector, Span};
 
 fn pause(role: Role) -> StartAttack {
     let target = Selector { role: Some(role), ..Selector::default() };
-    let attack = AttackStep { name: None, fault: FaultSpec::Pause, target, duration: Span::secs(30) };
+    let attack = AttackStep { name: None, fault: Fault::new("pause"), target, duration: Span::secs(30) };
     StartAttack { cluster: shop(), attack }
 }
 
@@ -19,7 +19,7 @@ fn undone(id: &str) -> AttackReport {
     AttackReport {
         id: AttackId(id.to_owned()),
         host: "east-1".parse().expect("a name"),
-        fault: Fault::Pause { process: ProcessSelector::Pid { pid: 7 } },
+        fault: Fault::new("pause"),
         state: AttackState::Undone,
         at: firedrill_server::clock::now(),
         mechanism: "SIGCONT".to_owned(),

@@ -71,7 +71,8 @@ fn attack(id: &str, state: AttackState, at: i64) -> AttackRecord {
     let report = AttackReport {
         id: AttackId(id.to_owned()),
         host: "east-1".parse().expect("a name"),
-        fault: Fault::Pause { process: ProcessSelector::Database { node } },
+        fault: Fault::new("pause")
+            .with("process", serde_json::to_value(ProcessSelector::Database { node }).expect("JSON")),
         state,
         at: Timestamp(at),
         mechanism: "SIGSTOP".to_owned(),

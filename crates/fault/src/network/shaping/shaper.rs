@@ -1,8 +1,8 @@
 //! The thread that serves a packet queue: it keeps packets until they are due.
 
-use super::schedule::{Schedule, Shape};
+use super::schedule::{Busy, Schedule, Treatment};
 use firedrill_host::HostError;
-use firedrill_host::queue::{PacketId, PacketVerdict, Queue};
+use firedrill_host::queue::{Held, PacketId, PacketVerdict, Queue};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 use rand::SeedableRng;
@@ -40,7 +40,7 @@ pub(crate) struct Shaper {
 }
 
 impl Shaper {
-    pub(crate) fn start(queue: Queue, shape: Shape) -> Result<Self, HostError> {
+    pub(crate) fn start(queue: Queue, treatment: Treatment) -> Result<Self, HostError> {
         let failed = |action, source| HostError::System { action, object: "the shaper of packets".to_owned(), source };
         let (stopped, stop) = std::io::pipe().map_err(|problem| failed("make a pipe for", problem))?;
         let shared = Arc::new(Shared::default());
@@ -48,7 +48,7 @@ impl Shaper {
         let thread = std::thread::Builder::new()
             .name("shaper".to_owned())
             .spawn(move || {
-                if let Err(problem) = serve(queue, shape, &stopped, &seen) {
+                if let Err(problem) = serve(queue, &treatment, &stopped, &seen) {
                     seen.failure.get_or_init(|| problem.full());
                 }
             })
@@ -77,18 +77,27 @@ impl Drop for Shaper {
     }
 }
 
-fn serve(mut queue: Queue, shape: Shape, stopped: &PipeReader, seen: &Shared) -> Result<(), HostError> {
+fn serve(mut queue: Queue, treatment: &Treatment, stopped: &PipeReader, seen: &Shared) -> Result<(), HostError> {
     // Without it, the kernel may serve the timer 50 µs late. Refused only where it does not exist: then it is late.
     let _best_effort = nix::sys::prctl::set_timerslack(1);
     let mut random = SmallRng::from_os_rng();
-    let mut schedule = Schedule::new();
+    let mut schedule: Schedule<PacketId> = Schedule::new();
+    let mut busy = Busy::default();
     let mut arrived = Vec::new();
     loop {
         let ended = wait(&queue, stopped, schedule.next_due())?;
         // Once more after the end: what arrived before the table went must be let go, too.
         while queue.receive(&mut arrived)? {}
         let now = Instant::now();
-        let lost = sort_in(&mut arrived, now, &shape, &mut schedule, &mut random, seen);
+        seen.arrived.fetch_add(arrived.len() as u64, Ordering::Relaxed);
+        let mut lost = Vec::new();
+        for Held { id, bytes } in arrived.drain(..) {
+            match treatment.wait(bytes, now, &mut busy, &mut random) {
+                Some(wait) => schedule.keep(id, now + wait),
+                None => lost.push(id),
+            }
+        }
+        seen.lost.fetch_add(lost.len() as u64, Ordering::Relaxed);
         queue.decide(&lost, PacketVerdict::Drop)?;
         let due = if ended { schedule.take_all() } else { schedule.take_due(now) };
         queue.decide(&due, PacketVerdict::Accept)?;
@@ -96,27 +105,6 @@ fn serve(mut queue: Queue, shape: Shape, stopped: &PipeReader, seen: &Shared) ->
             return Ok(());
         }
     }
-}
-
-/// Puts arrived packets into the schedule and returns those that are lost.
-fn sort_in(
-    arrived: &mut Vec<PacketId>,
-    now: Instant,
-    shape: &Shape,
-    schedule: &mut Schedule<PacketId>,
-    random: &mut SmallRng,
-    seen: &Shared,
-) -> Vec<PacketId> {
-    let mut lost = Vec::new();
-    seen.arrived.fetch_add(arrived.len() as u64, Ordering::Relaxed);
-    for packet in arrived.drain(..) {
-        match shape.wait(random) {
-            Some(wait) => schedule.keep(packet, now + wait),
-            None => lost.push(packet),
-        }
-    }
-    seen.lost.fetch_add(lost.len() as u64, Ordering::Relaxed);
-    lost
 }
 
 /// Waits for a packet, for the next one due, or for the end; true at the end.

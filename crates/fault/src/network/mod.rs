@@ -1,16 +1,30 @@
-//! What the network faults share: whose packets, which interfaces, the table's name, and how it is seen to be gone.
+//! Network faults, and what they share: which packets ([`traffic`]), the packet table that acts on them
+//! ([`filtered`]), its name, and how it is seen to be gone.
 
-use crate::Context;
+pub(crate) mod bandwidth;
+pub(crate) mod corruption;
+pub(crate) mod dns;
+pub(crate) mod duplication;
+mod filtered;
+pub(crate) mod latency;
+pub(crate) mod loss;
+pub(crate) mod partition;
+pub(crate) mod reset;
+mod shaping;
+mod traffic;
+
 use crate::journal::Undo;
-use crate::kinds::{Pending, Refusal, StillThere};
+use crate::kinds::{Failure, Pending, Refusal, StillThere};
 use crate::probe::{self, CLOSED_PORT, TARGETS_MAX};
+use crate::{Context, FaultError};
 use firedrill_host::capabilities::{self, Capability, Need};
-use firedrill_host::nft::{self, Peers};
-use firedrill_host::{HostError, netns};
+use firedrill_host::nft::{self, Hook, QueueExpression, Verdict};
 use firedrill_model::{AttackId, Span};
+use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
+use traffic::Traffic;
 
 /// A healthy peer in the fleet answers a handshake within this; across regions a tenth of it is usual.
 pub(crate) const ANSWERED_WITHIN: Duration = Duration::from_millis(300);
@@ -19,8 +33,8 @@ const GONE_WITHIN: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Who is on the other side, and what can be probed there.
+#[derive(Debug)]
 pub(crate) struct Others {
-    pub(crate) peers: Peers,
     /// Endpoints that answered before the fault, fastest first, with their answer times.
     pub(crate) answering: Vec<(SocketAddr, Duration)>,
     /// Endpoints that did not.
@@ -28,13 +42,11 @@ pub(crate) struct Others {
 }
 
 impl Others {
-    /// Checks that packets can be filtered here, and measures the peers before anything is done to them.
-    pub(crate) async fn meet(peers: &[IpAddr], context: &Context) -> Result<Self, Refusal> {
-        check_host()?;
-        if let Some(own) = peers.iter().find(|peer| peer.is_loopback() || peer.is_unspecified()) {
-            return Err(Refusal(format!("the peer {own} is this host itself; its loopback traffic is never touched")));
-        }
-        let targets = endpoints(peers, &(context.acquaintances)());
+    /// Measures the peers before anything is done to them; of none, whom this host knows. What the fault leaves alone
+    /// is not asked: it would answer as ever.
+    pub(crate) async fn meet(traffic: &Traffic, context: &Context) -> Result<Self, Refusal> {
+        let mut targets = endpoints(&traffic.hosts()?, &(context.acquaintances)());
+        targets.retain(|target| !traffic.leaves_alone(*target, context));
         let answers = probe::round_trips(&targets, ANSWERED_WITHIN).await;
         let mut answering = Vec::new();
         let mut silent = Vec::new();
@@ -45,17 +57,51 @@ impl Others {
             }
         }
         answering.sort_by_key(|(_, took)| *took);
-        let peers = if peers.is_empty() { Peers::Everybody } else { Peers::Addresses(peers.to_vec()) };
-        Ok(Self { peers, answering, silent })
+        Ok(Self { answering, silent })
+    }
+
+    /// All of them, those that answered first.
+    pub(crate) fn endpoints(&self) -> Vec<SocketAddr> {
+        self.answering.iter().map(|(target, _)| *target).chain(self.silent.iter().copied()).collect()
+    }
+}
+
+/// What every network fault needs of its host.
+pub(crate) const NEEDS: &[Need] = &[
+    Need::Capability(Capability::NetAdmin),
+    Need::Kernel { major: 5, minor: 16, because: "packet tables with an owner, and the egress hook" },
+];
+
+/// Where interfaces send; the loopback interface is there on every host.
+pub(crate) fn sending() -> Hook {
+    Hook::Egress { devices: vec!["lo".to_owned()] }
+}
+
+/// Whether the kernel takes a verdict at a hook, in a table that matches nothing and is gone at once.
+pub(crate) fn tries(hook: Hook, verdict: Verdict) -> Result<String, String> {
+    let taken = nft::attempt(hook, verdict).map(|()| "an nftables table that its holder owns and leases".to_owned());
+    taken.map_err(|problem| format!("this kernel's nftables cannot do it: {}", problem.full()))
+}
+
+/// Drops at the interfaces.
+pub(crate) fn drops() -> Result<String, String> {
+    tries(sending(), Verdict::Drop)
+}
+
+/// Holds packets back in user space.
+pub(crate) fn holds() -> Result<String, String> {
+    match nft::queue_expression() {
+        Ok(QueueExpression::Native) => Ok("packets held in user space (nftables' queue)".to_owned()),
+        Ok(QueueExpression::Xtables) => Ok("packets held in user space (the NFQUEUE target)".to_owned()),
+        Err(problem) => Err(format!(
+            "the kernel has neither nftables' `queue` nor the NFQUEUE target (modprobe nft_queue): {}",
+            problem.full()
+        )),
     }
 }
 
 fn check_host() -> Result<(), Refusal> {
-    let needs = [
-        Need::Capability(Capability::NetAdmin),
-        Need::Kernel { major: 5, minor: 16, because: "packet tables with an owner, and the egress hook" },
-    ];
-    match capabilities::missing(&needs).first() {
+    match capabilities::missing(NEEDS).first() {
         Some(missing) => Err(Refusal(missing.to_string())),
         None => Ok(()),
     }
@@ -81,16 +127,6 @@ fn endpoints(peers: &[IpAddr], acquaintances: &[SocketAddr]) -> Vec<SocketAddr> 
     all
 }
 
-/// All interfaces but the loopback.
-pub(crate) fn devices() -> Result<Vec<String>, Refusal> {
-    let mut devices = netns::interfaces()?;
-    devices.retain(|name| name != "lo");
-    if devices.is_empty() {
-        return Err(Refusal("this host has no network interface but its loopback: nothing could be cut".to_owned()));
-    }
-    Ok(devices)
-}
-
 /// A name that `nft` can print and parse, that belongs to one attack, and that the journal can repeat: the id with
 /// everything but letters and digits replaced, and a checksum that keeps different ids apart.
 pub(crate) fn table_name(id: &AttackId) -> String {
@@ -105,25 +141,36 @@ pub(crate) fn fnv1a(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
+/// The table of an attack: what its journal holds.
+#[derive(Debug, Serialize, Deserialize)]
+struct Table {
+    table: String,
+}
+
+/// What the journal holds of an attack that is a packet table.
+pub(crate) fn to_undo(table: &str) -> Result<Undo, FaultError> {
+    Undo::by(&Table { table: table.to_owned() })
+}
+
 /// Nothing is to be done: who holds the table has let go of it, or is dead. Nobody else could remove it.
-pub(crate) fn undo(_undo: &Undo) -> Pending<'_, Result<(), HostError>> {
+pub(crate) fn undo(_undo: &Undo) -> Pending<'_, Result<(), Failure>> {
     Box::pin(async { Ok(()) })
 }
 
 pub(crate) fn verify_undone(undo: &Undo) -> Pending<'_, Result<String, StillThere>> {
     Box::pin(async move {
-        let Undo::Table { name } = undo else { return Ok("there was no packet table".to_owned()) };
+        let Some(Table { table }) = undo.read()? else { return Ok("there was no packet table".to_owned()) };
         let began = Instant::now();
-        while nft::tables()?.contains(name) {
+        while nft::tables()?.contains(&table) {
             if began.elapsed() > GONE_WITHIN {
                 let within = Span(GONE_WITHIN);
                 return Err(StillThere(format!(
-                    "the packet table {name} is still there after {within}: a live process holds it; its lease ends it"
+                    "the packet table {table} is still there after {within}: a live process holds it; its lease ends it"
                 )));
             }
             sleep(LOOK_EVERY).await;
         }
-        Ok(format!("the packet table {name} is gone"))
+        Ok(format!("the packet table {table} is gone"))
     })
 }
 

@@ -1,0 +1,110 @@
+//! Partition: packets from and to the peers vanish without an answer, one way or both.
+//!
+//! Dropped where interfaces receive and send (netdev hooks), so that no program on this host learns of it: a send
+//! succeeds, as it does when a cable is cut far away.
+
+use super::filtered::{Filtered, Plan, Seen};
+use super::traffic::{self, Traffic};
+use crate::kinds::{Asked, Checking, Effect, Family, Kind, Scope};
+use crate::network;
+use crate::shape::{Parameters, Shape};
+use firedrill_host::nft::Verdict;
+use firedrill_model::Span;
+use firedrill_model::attack::Direction;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// Packets from and to the other side vanish without an answer, as if a cable were cut: connections hang, nothing is
+/// refused, senders are told nothing. With ports, a protocol or exclusions it is a black hole for just that.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct Partition {
+    /// Which way.
+    #[serde(default)]
+    direction: Direction,
+    #[serde(flatten)]
+    traffic: Traffic,
+}
+
+impl Parameters for Partition {
+    fn check(&self) -> Result<(), String> {
+        self.traffic.check()
+    }
+
+    fn cuts_off(&self, _lease: Span) -> bool {
+        !self.traffic.spares_agent()
+    }
+}
+
+pub(crate) static KIND: Kind = Kind {
+    name: "partition",
+    summary: "Packets from and to other hosts vanish without an answer, one way or both.",
+    family: Family::Network,
+    scope: Scope::Host,
+    instant: false,
+    shape: Shape::of::<Partition>(),
+    needs: network::NEEDS,
+    mechanism: network::drops,
+    preflight,
+    undo: network::undo,
+    verify_undone: network::verify_undone,
+};
+
+fn preflight(asked: Asked) -> Checking {
+    Box::pin(async move {
+        let Partition { direction, traffic } = asked.parameters()?;
+        let plan = Plan {
+            hooks: traffic::at_interfaces(direction)?,
+            verdict: Verdict::Drop,
+            chance: None,
+            description: "packets dropped at the interfaces".to_owned(),
+            judge: Box::new(judge),
+        };
+        Filtered::prepare(&asked, &traffic, plan).await
+    })
+}
+
+/// The effect is there when packets were seen to be dropped and, where probes are meant, nobody answers.
+fn judge(seen: &Seen) -> Option<Effect> {
+    let dropped = seen.hit.packets;
+    let (before, probed) = seen.before;
+    if let Some(target) = seen.answers.filter(|_| seen.probed) {
+        return Some(Effect::NotSeen(format!("{target} still answers a handshake ({dropped} packets dropped)")));
+    }
+    match dropped {
+        0 if seen.probed => Some(Effect::NotSeen(format!(
+            "no packet was there to be dropped: {before} of {probed} probed endpoints had answered before"
+        ))),
+        0 if seen.last => Some(seen.nothing_came()),
+        0 => None,
+        _ if seen.probed => Some(Effect::Seen(format!(
+            "{before} of {probed} probed endpoints answered before and none does now; {dropped} packets dropped so far"
+        ))),
+        _ => Some(Effect::Seen(format!("{dropped} packets dropped so far"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use firedrill_host::nft::Count;
+
+    fn judged(answers: bool, packets: u64, probed: bool, last: bool) -> Option<Effect> {
+        let count = Count { packets, bytes: 0 };
+        let answers = answers.then_some(std::net::SocketAddr::from(([10, 0, 0, 2], 1)));
+        judge(&Seen { before: (1, 1), answers, seen: count, hit: count, probed, last })
+    }
+
+    #[test]
+    fn silence_alone_is_no_effect_and_an_answer_refutes_it() {
+        assert!(matches!(judged(false, 3, true, false), Some(Effect::Seen(_))));
+        assert!(matches!(judged(false, 0, true, false), Some(Effect::NotSeen(_))));
+        assert!(matches!(judged(true, 3, true, false), Some(Effect::NotSeen(_))));
+    }
+
+    #[test]
+    fn what_probes_cannot_feel_is_waited_for() {
+        assert_eq!(judged(true, 0, false, false), None);
+        assert!(matches!(judged(true, 0, false, true), Some(Effect::NotSeen(_))));
+        assert!(matches!(judged(true, 1, false, false), Some(Effect::Seen(_))));
+    }
+}

@@ -1,0 +1,169 @@
+//! Which packet waits how long: pure, with clock and chance handed in.
+
+use rand::Rng;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::{Duration, Instant};
+
+/// What is done to packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Treatment {
+    /// Added to each packet.
+    pub(crate) delay: Duration,
+    /// Evenly spread around the delay; at most the delay.
+    pub(crate) jitter: Duration,
+    /// Packets lost of 100,000.
+    pub(crate) loss_per_100_000: u32,
+    /// Packets of 100,000 that do not wait, and so overtake others.
+    pub(crate) early_per_100_000: u32,
+    /// How fast packets go one after the other; `None`: as fast as they come.
+    pub(crate) line: Option<Line>,
+}
+
+/// A line with a speed and a buffer before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Line {
+    /// Above 0.
+    pub(crate) bits_per_second: u64,
+    /// A packet that would wait longer for the line is lost.
+    pub(crate) backlog: Duration,
+}
+
+/// The line's state: when its last packet has gone.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Busy(Option<Instant>);
+
+const WHOLE: u32 = 100_000;
+
+impl Treatment {
+    /// How long one packet waits; `None`: it is lost.
+    pub(crate) fn wait(&self, bytes: u32, now: Instant, busy: &mut Busy, random: &mut impl Rng) -> Option<Duration> {
+        let mut strikes = |chance: u32| chance > 0 && random.random_range(0..WHOLE) < chance;
+        if strikes(self.loss_per_100_000) {
+            return None;
+        }
+        let early = strikes(self.early_per_100_000);
+        let in_line = match self.line {
+            Some(line) => line.pass(bytes, now, busy)?,
+            None => Duration::ZERO,
+        };
+        if early {
+            return Some(in_line);
+        }
+        if self.jitter.is_zero() {
+            return Some(in_line + self.delay);
+        }
+        let earliest = self.delay.saturating_sub(self.jitter);
+        Some(in_line + random.random_range(earliest..=self.delay + self.jitter))
+    }
+}
+
+impl Line {
+    /// How long until the packet has passed; `None`: the buffer before the line is full.
+    fn pass(&self, bytes: u32, now: Instant, busy: &mut Busy) -> Option<Duration> {
+        let begins = busy.0.map_or(now, |until| until.max(now));
+        if begins - now > self.backlog {
+            return None;
+        }
+        let nanoseconds = u128::from(bytes) * 8 * 1_000_000_000 / u128::from(self.bits_per_second.max(1));
+        let ends = begins + Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX));
+        busy.0 = Some(ends);
+        Some(ends - now)
+    }
+}
+
+/// Packets that wait, by the time they are due; those due together leave in the order they came.
+#[derive(Debug)]
+pub(crate) struct Schedule<P> {
+    waiting: BinaryHeap<Reverse<(Instant, u64, P)>>,
+    arrivals: u64,
+}
+
+impl<P: Ord> Schedule<P> {
+    pub(crate) fn new() -> Self {
+        Self { waiting: BinaryHeap::new(), arrivals: 0 }
+    }
+
+    /// Keeps a packet until `due`.
+    pub(crate) fn keep(&mut self, packet: P, due: Instant) {
+        self.arrivals += 1;
+        self.waiting.push(Reverse((due, self.arrivals, packet)));
+    }
+
+    /// When the next packet leaves.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        self.waiting.peek().map(|Reverse((due, ..))| *due)
+    }
+
+    /// Takes out all that are due.
+    pub(crate) fn take_due(&mut self, now: Instant) -> Vec<P> {
+        let mut due = Vec::new();
+        while self.next_due().is_some_and(|at| at <= now) {
+            due.extend(self.waiting.pop().map(|Reverse((.., packet))| packet));
+        }
+        due
+    }
+
+    /// Takes out all, due or not, in the order they would have left.
+    pub(crate) fn take_all(&mut self) -> Vec<P> {
+        std::iter::from_fn(|| self.waiting.pop().map(|Reverse((.., packet))| packet)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+    use rand::rngs::SmallRng;
+
+    #[test]
+    fn packets_leave_when_due_and_in_order() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut schedule = Schedule::new();
+        for (packet, due) in [('c', 20), ('a', 10), ('b', 10), ('d', 30)] {
+            schedule.keep(packet, at(due));
+        }
+        assert_eq!(schedule.next_due(), Some(at(10)));
+        assert_eq!(schedule.take_due(at(9)), [] as [char; 0]);
+        assert_eq!(schedule.take_due(at(20)), ['a', 'b', 'c']);
+        assert_eq!(schedule.take_all(), ['d']);
+        assert_eq!(schedule.next_due(), None);
+    }
+
+    fn waits(treatment: &Treatment, packets: u32) -> Vec<Option<Duration>> {
+        let (mut random, mut busy, now) = (SmallRng::seed_from_u64(7), Busy::default(), Instant::now());
+        (0..packets).map(|_| treatment.wait(1000, now, &mut busy, &mut random)).collect()
+    }
+
+    #[test]
+    fn waits_and_losses_are_as_asked() {
+        let millis = Duration::from_millis;
+        let treatment =
+            Treatment { delay: millis(10), jitter: millis(5), loss_per_100_000: 25_000, ..Treatment::default() };
+        let kept: Vec<Duration> = waits(&treatment, 10_000).into_iter().flatten().collect();
+        assert!(kept.iter().all(|wait| (millis(5)..=millis(15)).contains(wait)));
+        assert!((7_300..7_700).contains(&kept.len()), "{} of 10,000 kept, 7,500 expected", kept.len());
+        let mean = kept.iter().sum::<Duration>() / u32::try_from(kept.len()).expect("few");
+        assert!((millis(9)..millis(11)).contains(&mean), "{mean:?}");
+        let all_lost = Treatment { loss_per_100_000: WHOLE, ..treatment };
+        assert!(waits(&all_lost, 10).iter().all(Option::is_none));
+    }
+
+    #[test]
+    fn some_overtake() {
+        let millis = Duration::from_millis;
+        let treatment = Treatment { delay: millis(10), early_per_100_000: 20_000, ..Treatment::default() };
+        let early = waits(&treatment, 10_000).into_iter().filter(|wait| *wait == Some(Duration::ZERO)).count();
+        assert!((1_800..2_200).contains(&early), "{early} of 10,000 overtook, 2,000 expected");
+    }
+
+    #[test]
+    fn a_line_passes_packets_one_after_the_other_and_loses_what_waits_too_long() {
+        // 1,000 bytes take 1 ms.
+        let line = Line { bits_per_second: 8_000_000, backlog: Duration::from_millis(4) };
+        let waits = waits(&Treatment { line: Some(line), ..Treatment::default() }, 8);
+        let millis: Vec<Option<u128>> = waits.iter().map(|wait| wait.map(|wait| wait.as_millis())).collect();
+        assert_eq!(millis, [Some(1), Some(2), Some(3), Some(4), Some(5), None, None, None]);
+    }
+}

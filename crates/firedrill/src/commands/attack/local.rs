@@ -1,0 +1,101 @@
+//! Attacks on this host without a server: held by this process, journalled, and taken out when it ends, however it does.
+
+use super::print;
+use crate::attack_options::StartAttack;
+use crate::exit::{Outcome, TOOL_ERROR};
+use crate::output;
+use anyhow::Context as _;
+use firedrill_fault::{Context, Faults, Undone, undo_everything};
+use firedrill_host::process::{Spawn, Stream};
+use firedrill_model::attack::AttackState;
+use firedrill_model::{AttackId, AttackSpec};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Puts the fault in place, says what was measured, and holds it until its time is over or a signal comes.
+pub(crate) async fn start(start: StartAttack, json: bool) -> anyhow::Result<Outcome> {
+    let journal = start.data.join("local").join(std::process::id().to_string());
+    let (faults, mut reports) = Faults::open(&journal, context(&journal)?)
+        .await
+        .with_context(|| format!("attacks on this host need root and a journal under {}", start.data.display()))?;
+    let id = AttackId(format!("local-{}", std::process::id()));
+    let spec = AttackSpec { id, fault: start.fault, node: None, duration: start.duration, severs_server: false };
+    let report = faults.inject(spec).await;
+    let outcome = print(std::slice::from_ref(&report), json)?;
+    if matches!(report.state, AttackState::Active | AttackState::NoEffect) && !faults.active().is_empty() {
+        let ended = tokio::select! {
+            ended = until_over(&mut reports) => ended,
+            () = interrupted()? => faults.undo_all("interrupted").await,
+        };
+        let ended = print(&ended, json)?;
+        drop(faults);
+        return Ok(if ended.0 == 0 { outcome } else { ended });
+    }
+    Ok(outcome)
+}
+
+async fn until_over(
+    reports: &mut tokio::sync::mpsc::Receiver<firedrill_model::attack::AttackReport>,
+) -> Vec<firedrill_model::attack::AttackReport> {
+    while let Some(report) = reports.recv().await {
+        if matches!(report.state, AttackState::Undone | AttackState::UndoFailed) {
+            return vec![report];
+        }
+    }
+    Vec::new()
+}
+
+fn interrupted() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+fn context(journal: &Path) -> anyhow::Result<Context> {
+    let program = std::env::current_exe().context("cannot find this program")?;
+    let mut context = Context::new("localhost".parse()?);
+    let journal = journal.to_owned();
+    context.rescue = Some(Box::new(move || {
+        let log = journal.join("rescue.log");
+        Spawn::new(&program).args(["rescue", "--journal"]).arg(&journal).stderr(Stream::Append(log))
+    }));
+    Ok(context)
+}
+
+/// The last resort: everything that any firedrill process has put in place, by the journals under a directory.
+pub(crate) async fn undo_all(data: &Path, json: bool) -> anyhow::Result<Outcome> {
+    let all: Vec<Undone> = undo_everything(data).await?;
+    if json {
+        let rows = all.iter().map(|one| {
+            let (outcome, evidence) = match &one.outcome {
+                Ok(evidence) => ("undone", evidence),
+                Err(problem) => ("undo-failed", problem),
+            };
+            json!({ "journal": one.journal, "id": one.id, "state": outcome, "evidence": evidence })
+        });
+        output::json(&rows.collect::<Vec<_>>())?;
+    } else if all.is_empty() {
+        output::text(&format!("no attack is in any journal under {}", data.display()));
+    } else {
+        let rows = all.iter().map(|one| {
+            let (state, evidence) = match &one.outcome {
+                Ok(evidence) => ("undone", evidence.clone()),
+                Err(problem) => ("UNDO FAILED", problem.clone()),
+            };
+            vec![one.id.to_string(), state.to_owned(), evidence, one.journal.display().to_string()]
+        });
+        output::table(&["ATTACK", "STATE", "SEEN", "JOURNAL"], rows.collect())?;
+    }
+    Ok(if all.iter().all(|one| one.outcome.is_ok()) { Outcome::done() } else { Outcome(TOOL_ERROR) })
+}
+
+/// Where journals are looked for.
+pub(crate) fn data_dir(given: Option<PathBuf>) -> PathBuf {
+    given.unwrap_or_else(|| PathBuf::from(crate::attack_options::DATA_DIR))
+}
