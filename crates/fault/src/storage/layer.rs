@@ -3,7 +3,8 @@
 use super::control::{Command, Reply, Status};
 use firedrill_host::process::{Identity, Spawn, Stream};
 use firedrill_host::{HostError, fuse};
-use std::io;
+use serde::{Deserialize, Serialize};
+use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -24,7 +25,7 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(60);
 const LOG: &str = "layer.log";
 
 /// A storage layer. Dropping this changes nothing: it lives until it is unmounted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layer {
     dir: PathBuf,
     point: PathBuf,
@@ -101,7 +102,7 @@ impl Layer {
         Ok(())
     }
 
-    fn mounted(&self) -> Result<bool, HostError> {
+    pub(crate) fn mounted(&self) -> Result<bool, HostError> {
         Ok(fuse::mounts()?.iter().any(|mount| mount.source == self.dir && mount.point == self.point))
     }
 
@@ -141,6 +142,27 @@ impl Layer {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         Ok(answer.trim_end().to_owned())
+    }
+
+    /// As [`Layer::ask`], where waiting is bounded and there is no runtime to wait in.
+    pub(crate) fn ask_now(&self, command: &Command, within: Duration) -> io::Result<Reply> {
+        let mut stream = std::os::unix::net::UnixStream::connect(self.dir.join("control.sock"))?;
+        stream.set_read_timeout(Some(within))?;
+        stream.set_write_timeout(Some(within))?;
+        let mut line = serde_json::to_vec(command)?;
+        line.push(b'\n');
+        stream.write_all(&line)?;
+        let mut answer = String::new();
+        std::io::BufReader::new(stream).read_line(&mut answer)?;
+        Ok(serde_json::from_str(&answer)?)
+    }
+
+    /// To how many operations a rule has applied.
+    pub(crate) fn applied(&self, rule: &str, within: Duration) -> io::Result<u64> {
+        match self.ask_now(&Command::Status, within)? {
+            Reply::Status(status) => Ok(status.rules.iter().find(|one| one.id == rule).map_or(0, |one| one.applied)),
+            other => Err(io::Error::other(format!("the storage layer answered {other:?}"))),
+        }
     }
 
     pub(crate) fn misunderstood(&self, reply: &Reply) -> HostError {

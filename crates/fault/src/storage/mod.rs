@@ -19,17 +19,24 @@
 
 mod chance;
 mod control;
+pub(crate) mod corruption;
 mod cut;
 mod desk;
 mod directories;
+pub(crate) mod error;
 mod files;
 mod gate;
 mod guardian;
 mod keep;
+pub(crate) mod latency;
+mod layer;
+pub(crate) mod lost_sync;
 mod names;
 mod operations;
+pub(crate) mod power_loss;
 mod ranges;
 mod rulebook;
+mod ruled;
 mod rules;
 mod server;
 mod store;
@@ -38,8 +45,6 @@ mod wire;
 
 pub use control::{InForce, Status};
 pub use layer::{Layer, Program};
-
-mod layer;
 
 use firedrill_host::HostError;
 use firedrill_host::process::Spawn;

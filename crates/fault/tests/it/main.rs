@@ -11,3 +11,4 @@ mod partition;
 mod pause;
 mod power;
 mod storage;
+mod storage_attacks;
