@@ -3,7 +3,7 @@
 use crate::journal::Undo;
 use crate::network::{bandwidth, corruption, dns, duplication, latency, loss, partition, reset};
 use crate::shape::{self, Parameters, Shape};
-use crate::{Context, FaultError, kill, pause};
+use crate::{Context, FaultError, kill, pause, storage};
 use firedrill_host::HostError;
 use firedrill_host::capabilities::Need;
 use firedrill_model::{AttackId, Fault, NodeName};
@@ -83,6 +83,11 @@ pub static KINDS: &[&Kind] = &[
     &duplication::KIND,
     &reset::KIND,
     &dns::KIND,
+    &storage::latency::KIND,
+    &storage::error::KIND,
+    &storage::corruption::KIND,
+    &storage::lost_sync::KIND,
+    &storage::power_loss::KIND,
 ];
 
 /// The kind of that name.

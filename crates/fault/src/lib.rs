@@ -25,6 +25,7 @@ mod pause;
 mod probe;
 pub mod rescue;
 mod shape;
+pub mod storage;
 mod target;
 
 pub use attack::Step;

@@ -16,6 +16,7 @@ pub mod capabilities;
 pub mod cgroup;
 pub mod clock;
 pub mod error;
+pub mod fuse;
 pub mod link;
 pub mod memory;
 mod netlink;

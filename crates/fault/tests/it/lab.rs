@@ -172,6 +172,15 @@ impl Agent {
     }
 }
 
+/// As [`Lab::holder`], on this host and without one of its own.
+pub(crate) fn local_holder(journal: &Path, arguments: &[&str], attacks: &[AttackSpec]) -> Holder {
+    let own = std::env::current_exe().expect("has a path");
+    let program = own.ancestors().nth(2).expect("in deps").join("examples/hold");
+    let specs = attacks.iter().map(|attack| serde_json::to_string(attack).expect("serialises"));
+    let spawn = Spawn::new(program).arg(journal).args(arguments).args(specs);
+    Holder { child: block_on(async { spawn.spawn().expect("starts") }) }
+}
+
 /// A process that holds attacks; killed when dropped.
 pub(crate) struct Holder {
     child: Child,
