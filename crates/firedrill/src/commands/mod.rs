@@ -24,6 +24,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Outcome> {
         Command::Agent(file) => roles::agent(&file.config).await,
         Command::Gateway(file) => roles::gateway(&file.config).await,
         Command::Workload { spec, dir } => roles::workload(&spec, &dir).await,
+        Command::StorageLayer { arguments } => roles::storage_layer(arguments).await,
         Command::Rescue { journal } => roles::rescue(&journal).await,
         Command::Experiment(command) => experiment::run(command, connect).await,
         Command::Attack(command) => attack::run(command, connect).await,

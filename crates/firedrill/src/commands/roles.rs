@@ -3,7 +3,9 @@
 use crate::args::Server;
 use crate::exit::Outcome;
 use anyhow::Context;
+use firedrill_host::process::Spawn;
 use serde::de::DeserializeOwned;
+use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::path::Path;
 use tokio::signal::unix::{SignalKind, signal};
@@ -30,6 +32,14 @@ pub(crate) async fn gateway(config: &Path) -> anyhow::Result<Outcome> {
 pub(crate) async fn workload(spec: &Path, dir: &Path) -> anyhow::Result<Outcome> {
     let spec: firedrill_model::workload::WorkloadSpec = read(spec)?;
     firedrill_workload::run(spec, dir).await?;
+    Ok(Outcome::done())
+}
+
+/// One of the two processes of a storage layer, until it is unmounted.
+pub(crate) async fn storage_layer(arguments: Vec<OsString>) -> anyhow::Result<Outcome> {
+    let program = std::env::current_exe().context("cannot find this program")?;
+    let again = move || Spawn::new(&program).arg("storage-layer");
+    tokio::task::spawn_blocking(move || firedrill_fault::storage::run(arguments, &again)).await??;
     Ok(Outcome::done())
 }
 
