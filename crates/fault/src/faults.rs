@@ -43,6 +43,9 @@ pub struct Context {
     /// How the rescue process is started (`firedrill rescue --journal DIR`); its standard input is set here. `None`
     /// only where something else watches over the journal.
     pub rescue: Option<Box<dyn Fn() -> Spawn + Send + Sync>>,
+    /// How a process is started that calls [`crate::worker::work`] with the argument that is added here (`firedrill
+    /// worker JOB`); its streams are set here. Without it, faults that need one are refused.
+    pub worker: Option<Box<dyn Fn() -> Spawn + Send + Sync>>,
     /// Told of each step of each attack; tests crash there.
     pub on_step: Box<OnStep>,
 }
@@ -57,6 +60,7 @@ impl Context {
             acquaintances: Box::new(Vec::new),
             servers: Box::new(Vec::new),
             rescue: None,
+            worker: None,
             on_step: Box::new(|_, _| {}),
         }
     }

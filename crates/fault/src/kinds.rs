@@ -2,6 +2,7 @@
 
 use crate::journal::Undo;
 use crate::network::{bandwidth, corruption, dns, duplication, latency, loss, partition, reset};
+use crate::resource::{cpu, cpu_quota, descriptors, disk_fill, disk_io, inodes, io_throttle, memory, threads};
 use crate::shape::{self, Parameters, Shape};
 use crate::{Context, FaultError, kill, pause, storage};
 use firedrill_host::HostError;
@@ -9,6 +10,7 @@ use firedrill_host::capabilities::Need;
 use firedrill_model::{AttackId, Fault, NodeName};
 use std::fmt;
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,6 +90,15 @@ pub static KINDS: &[&Kind] = &[
     &storage::corruption::KIND,
     &storage::lost_sync::KIND,
     &storage::power_loss::KIND,
+    &cpu::KIND,
+    &memory::KIND,
+    &disk_fill::KIND,
+    &disk_io::KIND,
+    &inodes::KIND,
+    &descriptors::KIND,
+    &threads::KIND,
+    &cpu_quota::KIND,
+    &io_throttle::KIND,
 ];
 
 /// The kind of that name.
@@ -103,6 +114,8 @@ pub(crate) struct Asked {
     /// The database node that it is about, where there is one.
     pub(crate) node: Option<NodeName>,
     pub(crate) context: Arc<Context>,
+    /// The directory of the undo journal.
+    pub(crate) journal: PathBuf,
 }
 
 impl Asked {

@@ -14,6 +14,7 @@
 
 mod attack;
 mod availability;
+mod claim;
 mod error;
 mod faults;
 pub mod journal;
@@ -24,9 +25,11 @@ mod network;
 mod pause;
 mod probe;
 pub mod rescue;
+mod resource;
 mod shape;
 pub mod storage;
 mod target;
+pub mod worker;
 
 pub use attack::Step;
 pub use availability::{Availability, check_host};

@@ -83,6 +83,12 @@ pub(crate) enum Command {
         #[arg(long)]
         journal: PathBuf,
     },
+    /// Hold what a fault takes (started by the agent; its pipes are standard input and output)
+    #[command(hide = true)]
+    Worker {
+        /// What to do, as JSON
+        job: String,
+    },
 }
 
 impl Command {
@@ -95,6 +101,7 @@ impl Command {
                 | Self::Gateway(_)
                 | Self::Workload { .. }
                 | Self::Rescue { .. }
+                | Self::Worker { .. }
                 | Self::Sandbox(Sandbox::Supervise { .. })
         )
     }

@@ -12,3 +12,5 @@ mod pause;
 mod power;
 mod storage;
 mod storage_attacks;
+mod resource;
+mod resource_crash;

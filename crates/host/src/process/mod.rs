@@ -1,12 +1,14 @@
 //! Processes: started, watched, signalled and recognised again after a restart.
 
 mod identity;
+mod limit;
 mod pidfd;
 mod run;
 mod spawn;
 mod thread;
 
 pub use identity::{Identity, State, state, thread_states};
+pub use limit::{OpenFilesLimit, own_file_table};
 pub use pidfd::{Exit, Pidfd};
 pub use run::{CAPTURE_BYTES_MAX, Output, run, run_with_input};
 pub use spawn::{Child, Spawn, Stream};
