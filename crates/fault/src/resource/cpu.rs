@@ -253,7 +253,9 @@ impl Burn {
         } else if used > 0.0 && idle < IDLE_MIN {
             Effect::Seen(format!("{figures}: other work has the rest"))
         } else {
-            Effect::NotSeen(format!("{figures}: something limits the worker, such as a CPU quota of the agent's cgroup"))
+            Effect::NotSeen(format!(
+                "{figures}: something limits the worker, such as a CPU quota of the agent's cgroup"
+            ))
         }
     }
 }

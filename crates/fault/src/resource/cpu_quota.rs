@@ -1,6 +1,7 @@
 //! CPU quota: a process gets at most so much processor time, as in a container with a limit.
 
 use super::limit::{self, Limit, Setting};
+use crate::Context;
 use crate::FaultError;
 use crate::journal::Undo;
 use crate::kinds::{Asked, Checking, Effect, Failure, Family, Kind, Mechanism, Pending, Refusal, Scope};
@@ -8,7 +9,6 @@ use crate::resource::cpu::Burn;
 use crate::shape::{Parameters, Shape};
 use crate::target;
 use crate::worker::{self, Job, Life, Worker};
-use crate::Context;
 use firedrill_host::cgroup::Cgroup;
 use firedrill_host::controller::{Controller, Version};
 use firedrill_host::process::Identity;

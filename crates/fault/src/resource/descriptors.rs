@@ -59,7 +59,9 @@ impl Parameters for Descriptors {
     fn check(&self) -> Result<(), String> {
         match (self.host, self.amount) {
             (true, _) if self.process.is_some() => Err("give `process` or `host: true`, not both".to_owned()),
-            (false, Some(_)) => Err("`amount` goes with `host: true`; a process is told how many to `leave`".to_owned()),
+            (false, Some(_)) => {
+                Err("`amount` goes with `host: true`; a process is told how many to `leave`".to_owned())
+            }
             (true, Some(amount)) if amount == 0 || amount > FILES_MAX => {
                 Err(format!("an amount of {amount} files is not from 1 to {FILES_MAX}"))
             }
@@ -305,7 +307,8 @@ impl Load for Open {
 impl Open {
     fn judge(&self, opened: u64, settled: bool, now: u64, most: u64) -> Effect {
         let (asked, before) = (self.files, self.before);
-        let figures = format!("asked {asked} open files, opened {opened}; the host has {now} of {most}, {before} before");
+        let figures =
+            format!("asked {asked} open files, opened {opened}; the host has {now} of {most}, {before} before");
         if opened.saturating_mul(100) >= asked.saturating_mul(PART_MIN) || now >= most {
             Effect::Seen(figures)
         } else if settled {
@@ -353,8 +356,8 @@ fn undo(undo: &Undo) -> Pending<'_, Result<(), Failure>> {
 
 /// Puts the limit back, unless somebody else has set it to something else meanwhile.
 fn put_back(process: Identity, before: OpenFilesLimit, during: OpenFilesLimit) -> Result<(), Failure> {
-    let back = OpenFilesLimit::of(process)
-        .and_then(|now| if now == during { before.set(process).map(drop) } else { Ok(()) });
+    let back =
+        OpenFilesLimit::of(process).and_then(|now| if now == during { before.set(process).map(drop) } else { Ok(()) });
     match back {
         Ok(()) | Err(HostError::NoProcess { .. }) => Ok(()),
         Err(problem) => Err(problem.into()),

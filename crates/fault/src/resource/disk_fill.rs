@@ -161,7 +161,9 @@ impl Fill {
             Ok(()) | Err(Errno::ENOSPC | Errno::EDQUOT) => {}
             Err(problem) => {
                 let path = self.path.display();
-                return Err(format!("room cannot be taken at once on the file system of {path} (fallocate): {problem}"));
+                return Err(format!(
+                    "room cannot be taken at once on the file system of {path} (fallocate): {problem}"
+                ));
             }
         }
         Ok(Box::new(move |tell: &Tell| self.fill(file, tell)))

@@ -274,7 +274,8 @@ pub(super) async fn rates(worker: &Worker, time: Duration) -> Result<(u64, u64),
 impl Drive {
     fn judge(&self, read: u64, written: u64) -> Effect {
         let one = |what: &str, asked: u64, measured: u64| {
-            (asked > 0).then(|| format!("asked {} {what} in a second, measured {}", readable(asked), readable(measured)))
+            (asked > 0)
+                .then(|| format!("asked {} {what} in a second, measured {}", readable(asked), readable(measured)))
         };
         let figures: Vec<String> =
             [one("read", self.read, read), one("written", self.write, written)].into_iter().flatten().collect();

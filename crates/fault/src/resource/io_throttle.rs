@@ -5,13 +5,13 @@
 use super::disk_io::{Drive, rates};
 use super::level::readable;
 use super::limit::{self, Limit, Setting};
+use crate::Context;
 use crate::FaultError;
 use crate::journal::Undo;
 use crate::kinds::{Asked, Checking, Effect, Failure, Family, Kind, Mechanism, Pending, Refusal, Scope};
 use crate::shape::{Parameters, Shape};
 use crate::target;
 use crate::worker::{self, Job, Life, Worker};
-use crate::Context;
 use firedrill_host::controller::{Controller, Disk, Version, disk_of};
 use firedrill_model::attack::ProcessSelector;
 use firedrill_model::{Bytes, Span};
@@ -105,7 +105,9 @@ impl IoThrottle {
             (false, true, self.read_operations),
             (true, true, self.write_operations),
         ];
-        all.into_iter().filter_map(|(writes, operations, most)| Some(Rate { writes, operations, most: most? })).collect()
+        all.into_iter()
+            .filter_map(|(writes, operations, most)| Some(Rate { writes, operations, most: most? }))
+            .collect()
     }
 }
 
@@ -135,7 +137,8 @@ fn preflight(asked: Asked) -> Checking {
         })?;
         let member = limit::membership(&target, Controller::Io)?;
         let rates = wanted.rates();
-        let limit = Limit::prepare(&asked, target, &member, settings(member.version, disk, &rates), wanted.whole_group)?;
+        let limit =
+            Limit::prepare(&asked, target, &member, settings(member.version, disk, &rates), wanted.whole_group)?;
         let (path, context) = (wanted.path, Arc::clone(&asked.context));
         Ok(Box::new(Throttle { limit, rates, path, context }) as Box<dyn Mechanism>)
     })
@@ -217,10 +220,8 @@ impl Throttle {
     async fn measure(&self, rate: &Rate, group: Option<&Path>, time: Duration) -> Result<u64, Refusal> {
         let all = AS_FAST_AS_IT_GOES;
         let (read, write) = if rate.writes { (0, all) } else { (all, 0) };
-        let drive =
-            Drive { path: self.path.clone(), read, write, block: BLOCK_BYTES, threads: 4, file: FILE_BYTES };
-        let mut worker =
-            Worker::start(&self.context, &Job::DiskIo(drive), Life { cgroup: group, user: None }).await?;
+        let drive = Drive { path: self.path.clone(), read, write, block: BLOCK_BYTES, threads: 4, file: FILE_BYTES };
+        let mut worker = Worker::start(&self.context, &Job::DiskIo(drive), Life { cgroup: group, user: None }).await?;
         worker.lease(PREPARED_WITHIN + time * 2)?;
         worker.settled(PREPARED_WITHIN).await.ok_or_else(|| Refusal("the worker ended".to_owned()))?;
         let (read, written) = rates(&worker, time).await.map_err(Refusal)?;
@@ -261,10 +262,7 @@ mod tests {
         let disk = Disk { major: 254, minor: 0 };
         let one = settings(Version::One, disk, &rates);
         let lines: Vec<_> = one.iter().map(|setting| (setting.file.as_str(), setting.during.as_str())).collect();
-        assert_eq!(
-            lines,
-            [("blkio.throttle.write_bps_device", "1048576"), ("blkio.throttle.read_iops_device", "100")]
-        );
+        assert_eq!(lines, [("blkio.throttle.write_bps_device", "1048576"), ("blkio.throttle.read_iops_device", "100")]);
         let two = settings(Version::Two, disk, &rates);
         assert_eq!(two[0].during, "wbps=1048576 riops=100");
         assert_eq!(two[0].key.as_deref(), Some("254:0"));

@@ -255,7 +255,9 @@ pub(super) fn verify_undone(undo: &Undo) -> Pending<'_, Result<String, StillTher
                     let (file, now) = (&setting.file, now.unwrap_or_default());
                     return Err(StillThere(format!("{file} of {} still reads {now:?}", group.dir().display())));
                 }
-                Err(problem) if is_gone(&problem) => return Ok(format!("the cgroup {} is gone", group.dir().display())),
+                Err(problem) if is_gone(&problem) => {
+                    return Ok(format!("the cgroup {} is gone", group.dir().display()));
+                }
                 Err(problem) => return Err(problem.into()),
             }
         }

@@ -157,7 +157,8 @@ async fn a_volume_is_filled_and_free_again() {
         .await;
         assert_eq!(volume.seen(), before);
     }
-    refused(Fault::new("disk-fill").with("path", text(&volume.path())).with("amount", "1GiB"), "64.0 MiB are free").await;
+    refused(Fault::new("disk-fill").with("path", text(&volume.path())).with("amount", "1GiB"), "64.0 MiB are free")
+        .await;
 }
 
 #[tokio::test(flavor = "current_thread")]
