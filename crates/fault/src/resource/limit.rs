@@ -101,12 +101,18 @@ impl Limit {
                 own(here)
             }
         };
-        let object = moved_from.as_ref().map_or_else(
-            || format!("the limits of the cgroup {}", group.display()),
-            |from| format!("the place of process {} in {}", target.identity.pid, from.display()),
-        );
+        let controller = controller_of(&settings);
+        let object = if moved_from.is_some() {
+            // Its group is another one as soon as it was moved once.
+            format!("the {controller} cgroup of process {}", target.identity.pid)
+        } else {
+            format!("the limits of the cgroup {}", group.display())
+        };
         let claim = Claim::take(object, asked)?;
         let is_new = moved_from.is_some();
+        if is_new && group.exists() {
+            return Err(Refusal(format!("the cgroup {} is there already, and not of this attack", group.display())));
+        }
         let settings = settings.into_iter().map(|setting| {
             let before = if is_new { None } else { setting.read(&Cgroup::in_dir(&group))? };
             Ok((setting, before))
@@ -153,9 +159,14 @@ impl Limit {
     }
 }
 
+/// Files are named after their controller.
+fn controller_of(settings: &[Setting]) -> &str {
+    settings.first().and_then(|setting| setting.file.split('.').next()).unwrap_or_default()
+}
+
 /// What must be given to the groups below the root, if it is not given yet.
 fn to_be_enabled(member: &Membership, settings: &[Setting]) -> Result<Option<(PathBuf, String)>, Refusal> {
-    let controller = settings.first().and_then(|setting| setting.file.split('.').next()).unwrap_or_default();
+    let controller = controller_of(settings);
     let given = member.group.read("cgroup.subtree_control")?;
     let missing = !given.split_whitespace().any(|one| one == controller);
     Ok(missing.then(|| (member.mount.clone(), controller.to_owned())))

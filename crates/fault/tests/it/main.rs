@@ -6,6 +6,7 @@ mod kill;
 mod lab;
 mod latency;
 mod layer;
+mod limits;
 mod network;
 mod partition;
 mod pause;

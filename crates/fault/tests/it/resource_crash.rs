@@ -11,15 +11,15 @@ use std::time::Instant;
 const STEPS: [&str; 6] = ["Journalled", "Injected", "Verified", "Undoing", "Undone", "Forgotten"];
 
 /// What attacks are done to, and how it was before.
-struct Scene {
+pub(crate) struct Scene {
     lab: Lab,
     volume: SmallVolume,
-    victim: Victim,
+    pub(crate) victim: Victim,
     before: String,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut scene =
             Self { lab: Lab::new(), volume: SmallVolume::new(), victim: Victim::new(), before: String::new() };
         scene.before = scene.seen();
@@ -35,7 +35,12 @@ impl Scene {
 
     /// Short enough that the undo begins by itself soon, long enough to be measured before.
     fn attack(&self, fault: Fault) -> AttackSpec {
-        AttackSpec { duration: Span::millis(3500), ..attack("r", fault) }
+        AttackSpec { duration: Span::millis(3500), ..attack(&self.id(), fault) }
+    }
+
+    /// Cgroups are named after attacks, and other tests run at the same time.
+    fn id(&self) -> String {
+        format!("crash-{}", self.victim.identity().pid)
     }
 
     fn volume(&self) -> String {
@@ -47,12 +52,12 @@ impl Scene {
         eventually(&format!("the end of workers after {after}"), || workers().is_empty());
         assert_eq!(self.seen(), self.before, "{after}");
         assert_eq!(self.lab.journalled(), [""; 0], "{after}");
-        let groups = ["blkio", "cpu", "unified"].map(|name| format!("/sys/fs/cgroup/{name}/firedrill-r"));
+        let groups = ["blkio", "cpu", "unified"].map(|name| format!("/sys/fs/cgroup/{name}/firedrill-{}", self.id()));
         assert!(groups.iter().all(|group| !std::path::Path::new(group).exists()), "{after}");
     }
 
     /// Crashes the holder at every step, and has the next agent, or the rescue process, clean up.
-    fn crash_everywhere(&self, fault: &Fault) {
+    pub(crate) fn crash_everywhere(&self, fault: &Fault) {
         for step in STEPS {
             let after = format!("{} crashed at {step}", fault.kind);
             self.lab.holder(&["--crash", step], &[self.attack(fault.clone())]).dies();
