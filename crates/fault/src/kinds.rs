@@ -5,6 +5,8 @@ use crate::network::{bandwidth, corruption, dns, duplication, latency, loss, par
 use crate::resource::{cpu, cpu_quota, descriptors, disk_fill, disk_io, inodes, io_throttle, memory, threads};
 use crate::shape::{self, Parameters, Shape};
 use crate::{Context, FaultError, kill, pause, storage};
+use crate::state::{crash_loop, host_down};
+use crate::{Context, FaultError, kill, pause};
 use firedrill_host::HostError;
 use firedrill_host::capabilities::Need;
 use firedrill_model::{AttackId, Fault, NodeName};
@@ -77,6 +79,10 @@ pub struct Kind {
 pub static KINDS: &[&Kind] = &[
     &kill::KIND,
     &pause::KIND,
+    &crash_loop::KIND,
+    &host_down::SHUTDOWN,
+    &host_down::REBOOT,
+    &host_down::POWER_OFF,
     &partition::KIND,
     &latency::KIND,
     &loss::KIND,

@@ -15,3 +15,4 @@ mod storage;
 mod storage_attacks;
 mod resource;
 mod resource_crash;
+mod state;

@@ -2,6 +2,7 @@
 
 mod identity;
 mod limit;
+mod list;
 mod pidfd;
 mod run;
 mod spawn;
@@ -9,6 +10,7 @@ mod thread;
 
 pub use identity::{Identity, State, state, thread_states};
 pub use limit::{OpenFilesLimit, own_file_table};
+pub use list::{Listed, in_cgroup, list, listening_on, user_id};
 pub use pidfd::{Exit, Pidfd};
 pub use run::{CAPTURE_BYTES_MAX, Output, run, run_with_input};
 pub use spawn::{Child, Spawn, Stream};
