@@ -8,6 +8,7 @@ use super::level::ratio;
 use crate::kinds::{Asked, Checking, Effect, Family, Kind, Mechanism, Pending, Refusal, Scope};
 use crate::shape::{Parameters, Shape};
 use crate::worker::{self, Held, Job, Life, Load, Tell, Work, Worker};
+use firedrill_host::process::default_priority;
 use firedrill_host::{HostError, clock, usage};
 use firedrill_model::{Percent, Span};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -164,6 +165,8 @@ impl Burn {
 }
 
 fn pin(core: u32) -> Result<(), String> {
+    // An agent that gives way to others must not have its load give way, too. Without the right to it: it does.
+    let _gives_way = default_priority();
     let mut only = CpuSet::new();
     only.set(core as usize)
         .and_then(|()| sched_setaffinity(Pid::from_raw(0), &only))

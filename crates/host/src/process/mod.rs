@@ -14,7 +14,7 @@ pub use list::{Listed, in_cgroup, list, listening_on, user_id};
 pub use pidfd::{Exit, Pidfd};
 pub use run::{CAPTURE_BYTES_MAX, Output, run, run_with_input};
 pub use spawn::{Child, Spawn, Stream};
-pub use thread::signal_thread;
+pub use thread::{default_priority, signal_thread};
 
 /// A signal, as the kernel numbers it.
 pub use nix::sys::signal::Signal;
