@@ -286,4 +286,31 @@ mod tests {
         assert_eq!(line_of(text, "254:16"), Some("rbps=1 wbps=max".to_owned()));
         assert_eq!(line_of(text, "254:1"), None, "not the beginning of another's number");
     }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn the_limit_of_a_group_in_place_is_put_back() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let group = Cgroup::in_dir(dir.path());
+        group.write("cpu.max", "50000 100000").expect("writes");
+        let setting = Setting { file: "cpu.max".into(), key: None, during: "20000 100000".into(), unset: "max".into() };
+        let before = setting.read(&group).expect("reads");
+        setting.write(&group, &setting.during).expect("writes");
+        let place = Place {
+            claim: "x".to_owned(),
+            group: dir.path().to_owned(),
+            before: vec![(setting, before)],
+            moved_from: None,
+            enabled: None,
+        };
+        let record = Undo::by(&place).expect("JSON");
+        assert!(verify_undone(&record).await.is_err_and(|still| still.0.contains("20000 100000")));
+        for _ in 0..2 {
+            undo(&record).await.expect("puts back");
+            verify_undone(&record).await.expect("is what it was");
+        }
+        assert_eq!(group.read("cpu.max").expect("reads"), "50000 100000");
+        drop(dir);
+        undo(&record).await.expect("a group that is gone is no error");
+        verify_undone(&record).await.expect("nothing is left of it");
+    }
 }
