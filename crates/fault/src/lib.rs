@@ -27,8 +27,8 @@ mod probe;
 pub mod rescue;
 mod resource;
 mod shape;
-pub mod storage;
 mod state;
+pub mod storage;
 mod target;
 pub mod worker;
 
