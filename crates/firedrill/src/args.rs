@@ -89,6 +89,12 @@ pub(crate) enum Command {
         #[arg(long)]
         journal: PathBuf,
     },
+    /// Hold what a fault takes (started by the agent; its pipes are standard input and output)
+    #[command(hide = true)]
+    Worker {
+        /// What to do, as JSON
+        job: String,
+    },
 }
 
 impl Command {
@@ -102,6 +108,7 @@ impl Command {
                 | Self::Workload { .. }
                 | Self::Rescue { .. }
                 | Self::StorageLayer { .. }
+                | Self::Worker { .. }
                 | Self::Sandbox(Sandbox::Supervise { .. })
         )
     }

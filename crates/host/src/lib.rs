@@ -15,6 +15,7 @@
 pub mod capabilities;
 pub mod cgroup;
 pub mod clock;
+pub mod controller;
 pub mod error;
 pub mod fuse;
 pub mod link;
@@ -25,5 +26,6 @@ pub mod nft;
 pub mod observe;
 pub mod process;
 pub mod queue;
+pub mod usage;
 
 pub use error::HostError;

@@ -6,7 +6,7 @@ use crate::exit::Outcome;
 use crate::output;
 use anyhow::Context;
 use firedrill_api::client::Client;
-use firedrill_api::http::StartRun;
+use firedrill_api::http::{ExperimentEntry, StartRun};
 use firedrill_console::summary;
 use firedrill_model::Verdict;
 use firedrill_sandbox::{Home, SandboxStatus};

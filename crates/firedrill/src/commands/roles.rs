@@ -60,6 +60,12 @@ pub(crate) async fn rescue(journal: &Path) -> anyhow::Result<Outcome> {
     Ok(outcome)
 }
 
+/// Does its job until the agent at the other end of standard input lets go of it.
+pub(crate) fn worker(job: &str) -> Outcome {
+    firedrill_fault::worker::work(job);
+    Outcome::done()
+}
+
 fn read<T: DeserializeOwned>(file: &Path) -> anyhow::Result<T> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     serde_json::from_str(&text).with_context(|| format!("{} is not what this command reads", file.display()))
