@@ -3,7 +3,7 @@
 use crate::journal::Undo;
 use crate::network::{bandwidth, corruption, dns, duplication, latency, loss, partition, reset};
 use crate::shape::{self, Parameters, Shape};
-use crate::{Context, FaultError, kill, pause};
+use crate::{Context, engine, FaultError, kill, pause};
 use firedrill_host::HostError;
 use firedrill_host::capabilities::Need;
 use firedrill_model::{AttackId, Fault, NodeName};
@@ -83,6 +83,25 @@ pub static KINDS: &[&Kind] = &[
     &duplication::KIND,
     &reset::KIND,
     &dns::KIND,
+    &engine::connections::KIND,
+    &engine::deadlocks::KIND,
+    &engine::delay_replication::KIND,
+    &engine::id_exhaustion::KIND,
+    &engine::kill_sessions::KIND,
+    &engine::long_transaction::KIND,
+    &engine::metadata_lock::KIND,
+    &engine::read_only::KIND,
+    &engine::row_lock::KIND,
+    &engine::semi_sync_off::KIND,
+    &engine::slow_queries::KIND,
+    &engine::stop_replication::KIND,
+    &engine::table_lock::KIND,
+    &engine::wrong_credentials::KIND,
+    &engine::expendable::DELETE_ROWS,
+    &engine::expendable::DIVERGED_ROW,
+    &engine::expendable::DROP_DATABASE,
+    &engine::expendable::DROP_TABLE,
+    &engine::expendable::ERRANT_TRANSACTION,
 ];
 
 /// The kind of that name.

@@ -14,6 +14,7 @@
 
 mod attack;
 mod availability;
+mod engine;
 mod error;
 mod faults;
 pub mod journal;
@@ -30,7 +31,7 @@ mod target;
 pub use attack::Step;
 pub use availability::{Availability, check_host};
 pub use error::FaultError;
-pub use faults::{ATTACKS_MAX, Context, Faults, FindDatabase, OnStep};
+pub use faults::{ATTACKS_MAX, Context, Faults, FindAdmin, FindDatabase, OnStep};
 pub use last_resort::{Undone, undo_everything};
 pub use rescue::rescue;
 pub use shape::{Input, Parameter, Shape, check_fault as check};

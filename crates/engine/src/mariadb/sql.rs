@@ -98,6 +98,8 @@ impl Session {
                 tables.push(Table { columns, rows });
             }
         }
+        // A refusal of a later statement waits here, and would otherwise meet whoever uses the session next.
+        result.next().await.map_err(failed)?;
         Ok(tables)
     }
 
