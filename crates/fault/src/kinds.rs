@@ -3,7 +3,7 @@
 use crate::journal::Undo;
 use crate::network::{bandwidth, corruption, dns, duplication, latency, loss, partition, reset};
 use crate::shape::{self, Parameters, Shape};
-use crate::{Context, engine, FaultError, kill, pause};
+use crate::{Context, FaultError, engine, kill, pause};
 use firedrill_host::HostError;
 use firedrill_host::capabilities::Need;
 use firedrill_model::{AttackId, Fault, NodeName};

@@ -22,7 +22,8 @@ const REFILL_EVERY: Duration = Duration::from_millis(100);
 /// How often a held session is spoken to.
 const SPEAK_EVERY: Duration = Duration::from_secs(1);
 
-const TAKEN: &str = "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME='Threads_connected'";
+const TAKEN: &str =
+    "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME='Threads_connected'";
 
 /// All connections that the server has to give are taken, and those that become free are taken too: the application
 /// gets error 1040, "Too many connections". The one place that the server keeps for administrators is left alone. Who is
@@ -121,7 +122,9 @@ impl Hold for Taking {
             match first {
                 Err(EngineError::Refused { code: TOO_MANY, message, .. }) => {
                     let (took, held) = (began.elapsed(), self.next);
-                    Ok(Effect::Seen(format!("{held} connections are held; a probe was refused after {took:.1?}: {message}")))
+                    Ok(Effect::Seen(format!(
+                        "{held} connections are held; a probe was refused after {took:.1?}: {message}"
+                    )))
                 }
                 Err(problem) => Err(problem),
                 Ok(_) => Ok(Effect::NotSeen(format!("{} connections are held, and a probe got one", self.next))),

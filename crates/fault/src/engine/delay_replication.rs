@@ -20,7 +20,10 @@ const DELAY_MAX: Duration = Duration::from_secs(3600);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Moments that are remembered; in a long delay they lie further apart.
 const MOMENTS_MAX: u32 = 2000;
-/// The applier is let go for at most so long at a time, or it would apply what is not due.
+/// At first only those commits are let through that wait already. When that is not enough, as the lag is longer than
+/// asked for by this much, the applier is let go …
+const TOO_LATE: Duration = Duration::from_millis(100);
+/// … for at most so long at a time, or it would apply what is not due.
 const LET_GO_MAX: Duration = Duration::from_millis(50);
 
 const LOCK: &str = "BACKUP STAGE START; BACKUP STAGE BLOCK_COMMIT";
@@ -133,8 +136,9 @@ async fn hold_back(mut blocker: Session, mut watcher: Session, delay: Duration) 
     let mut arrivals = Arrivals::default();
     let apart = delay / MOMENTS_MAX;
     let mut spoken = Instant::now();
+    let mut pause = LOOK_EVERY;
     loop {
-        sleep(LOOK_EVERY).await;
+        sleep(pause).await;
         let Some(replica) = replica::look(&mut watcher).await? else {
             return Ok("the server is no replica any more".to_owned());
         };
@@ -144,11 +148,16 @@ async fn hold_back(mut blocker: Session, mut watcher: Session, delay: Duration) 
         let age = arrivals.age(Instant::now(), &applied);
         if let Some(over) = age.checked_sub(delay).filter(|over| !over.is_zero()) {
             blocker.run("BACKUP STAGE END").await?;
-            // The later it is, the more is let through.
-            sleep((over / 2).min(LET_GO_MAX)).await;
+            if let Some(too_late) = over.checked_sub(TOO_LATE) {
+                sleep((too_late / 2).min(LET_GO_MAX)).await;
+            }
             blocker.run(LOCK).await?;
             spoken = Instant::now();
-        } else if spoken.elapsed() > held::SPEAK_EVERY {
+            pause = Duration::ZERO;
+            continue;
+        }
+        pause = LOOK_EVERY;
+        if spoken.elapsed() > held::SPEAK_EVERY {
             blocker.run("DO 0").await?;
             spoken = Instant::now();
         }

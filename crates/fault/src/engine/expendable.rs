@@ -152,7 +152,8 @@ impl Destroys for ErrantTransaction {
                 "CREATE DATABASE {schema}; CREATE TABLE {schema}.t (id BIGINT PRIMARY KEY) ENGINE=InnoDB; \
                  INSERT INTO {schema}.t VALUES (1)"
             ),
-            counted: "SELECT COALESCE(MAX(CAST(SUBSTRING_INDEX(@@gtid_binlog_pos, '-', -1) AS UNSIGNED)), 0)".to_owned(),
+            counted: "SELECT COALESCE(MAX(CAST(SUBSTRING_INDEX(@@gtid_binlog_pos, '-', -1) AS UNSIGNED)), 0)"
+                .to_owned(),
             of: "the last sequence number of the binary log".to_owned(),
             grows: true,
         }
@@ -204,7 +205,10 @@ fn preflight<P: Destroys + 'static>(asked: Asked) -> Checking {
         let mut session = admin.connect().await.map_err(|problem| unanswered(&admin, &problem))?;
         let follows = replica::look(&mut session).await.map_err(|problem| unanswered(&admin, &problem))?.is_some();
         if P::wants_a_replica() && !follows {
-            return Err(Refusal(format!("{} replicates from nobody; aim {} at a replica", admin.node, asked.fault.kind)));
+            return Err(Refusal(format!(
+                "{} replicates from nobody; aim {} at a replica",
+                admin.node, asked.fault.kind
+            )));
         }
         let before = number(&mut session, &plan.counted).await.map_err(|problem| unanswered(&admin, &problem))?;
         if before == 0 && !plan.grows {

@@ -77,7 +77,9 @@ impl Ground {
         if cell(&session.run(&statement).await?) == Some("1") {
             return Ok(session);
         }
-        Err(EngineError::Failed(format!("the name {name} is held by another session: is this attack under way already?")))
+        Err(EngineError::Failed(format!(
+            "the name {name} is held by another session: is this attack under way already?"
+        )))
     }
 
     /// The table, ready for use.
@@ -124,7 +126,10 @@ pub(super) fn keep(mut sessions: Vec<Session>) -> Work {
 }
 
 /// The preflight of all of them: the server answers, the table is one that may be touched.
-pub(super) fn preflight<P: Parameters + Send + 'static, H: Hold>(asked: Asked, make: fn(P) -> (Option<Place>, H)) -> Checking {
+pub(super) fn preflight<P: Parameters + Send + 'static, H: Hold>(
+    asked: Asked,
+    make: fn(P) -> (Option<Place>, H),
+) -> Checking {
     Box::pin(async move {
         let (place, hold) = make(asked.parameters()?);
         let admin = super::reach(&asked)?;

@@ -74,7 +74,8 @@ impl Setting for Counter {
             if cell(&session.run(&engine).await?) != Some("InnoDB") {
                 return Ok(Err(format!("{name} is not of InnoDB")));
             }
-            let next = number(session, &format!("SELECT AUTO_INCREMENT FROM information_schema.TABLES WHERE {table}")).await?;
+            let next =
+                number(session, &format!("SELECT AUTO_INCREMENT FROM information_schema.TABLES WHERE {table}")).await?;
             let end = most.saturating_add(1);
             if next >= end {
                 return Ok(Err(format!("{name} has no ids left already")));

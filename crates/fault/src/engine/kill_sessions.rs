@@ -86,7 +86,8 @@ impl Killing {
         let own: Vec<String> = ground.admin.own_users.iter().map(|user| literal(user)).collect();
         let user = self.wanted.user.as_ref().map(|user| format!(" AND USER={}", literal(user)));
         // Over TCP the port stands behind it.
-        let host = self.wanted.host.as_ref().map(|host| format!(" AND SUBSTRING_INDEX(HOST, ':', 1)={}", literal(host)));
+        let host =
+            self.wanted.host.as_ref().map(|host| format!(" AND SUBSTRING_INDEX(HOST, ':', 1)={}", literal(host)));
         let which: String = [user, host].into_iter().flatten().collect();
         format!(
             "SELECT ID FROM information_schema.PROCESSLIST WHERE {SPARED} AND USER NOT IN ({}){which}",
@@ -133,7 +134,9 @@ impl Hold for Killing {
                     return Ok(Effect::Seen(format!("{killed} sessions{} were killed, and are gone", self.whose())));
                 }
                 if began.elapsed() > GONE_WITHIN {
-                    return Ok(Effect::NotSeen(format!("{count} of {killed} killed sessions are still there after {took}")));
+                    return Ok(Effect::NotSeen(format!(
+                        "{count} of {killed} killed sessions are still there after {took}"
+                    )));
                 }
                 sleep(LOOK_EVERY).await;
             }
@@ -162,7 +165,8 @@ fn repeat(mut session: Session, query: String, every: Duration) -> Work {
         loop {
             sleep(next.saturating_duration_since(Instant::now()).min(SPEAK_EVERY)).await;
             let due = Instant::now() >= next;
-            let done = if due { kill(&mut session, &query).await.map(drop) } else { session.run("DO 0").await.map(drop) };
+            let done =
+                if due { kill(&mut session, &query).await.map(drop) } else { session.run("DO 0").await.map(drop) };
             if let Err(problem) = done {
                 return format!("sessions cannot be killed any more: {}", problem.full());
             }

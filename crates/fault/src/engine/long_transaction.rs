@@ -11,9 +11,9 @@ use serde::Deserialize;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
-/// The server makes its list of transactions anew only every 0.1 s.
 const LISTED_WITHIN: Duration = Duration::from_secs(2);
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// The server makes its list of transactions anew only when nobody has looked at it for 0.1 s.
+const LOOK_EVERY: Duration = Duration::from_millis(120);
 
 /// A transaction stays open. With a read view (the default) the server must keep every version of every row that is
 /// changed meanwhile, of all tables: its history grows, and reads of much-changed rows become slow. Without one it keeps

@@ -190,7 +190,9 @@ impl<S: Setting> Changed<S> {
                     return Ok(Ok("the server process that was changed has ended, and the change with it".to_owned()));
                 }
                 Whose::Keepers => {
-                    return Ok(Ok("a command of the keeper has changed the server since: what it made of it stands".to_owned()));
+                    return Ok(Ok(
+                        "a command of the keeper has changed the server since: what it made of it stands".to_owned()
+                    ));
                 }
                 Whose::Ours(held) => {
                     drop(held);

@@ -63,7 +63,11 @@ impl RowLock {
 impl Hold for RowLock {
     fn describe(&self, ground: &Ground) -> String {
         let place = ground.place.as_ref().map(Place::describe).unwrap_or_default();
-        format!("SELECT … FOR UPDATE on {} rows of {place} in a transaction with a lease of {:?}", self.rows, held::LEASE)
+        format!(
+            "SELECT … FOR UPDATE on {} rows of {place} in a transaction with a lease of {:?}",
+            self.rows,
+            held::LEASE
+        )
     }
 
     fn sessions(&self) -> u32 {

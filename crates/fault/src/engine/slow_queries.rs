@@ -57,7 +57,8 @@ impl Parameters for SlowQueries {
 
 /// Only what reads: nothing has to be taken back.
 fn check(statement: &str) -> Result<(), String> {
-    let words: Vec<String> = statement.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').map(str::to_ascii_uppercase).collect();
+    let words: Vec<String> =
+        statement.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').map(str::to_ascii_uppercase).collect();
     let barred = ["INTO", "UPDATE", "SHARE", "GET_LOCK", "NEXTVAL", "SETVAL", "NEXT", "PROCEDURE", "RELEASE_ALL_LOCKS"];
     if !statement.trim_start().get(..7).is_some_and(|begin| begin.eq_ignore_ascii_case("select ")) {
         return Err("the statement must be a SELECT".to_owned());
@@ -131,7 +132,8 @@ impl Hold for SlowQueries {
             loop {
                 most = most.max(number(&mut session, &running).await?);
                 let (asked, took) = (self.sessions, Span(began.elapsed()));
-                let seen = format!("asked for {asked} heavy statements at a time, {most} were seen running after {took}");
+                let seen =
+                    format!("asked for {asked} heavy statements at a time, {most} were seen running after {took}");
                 if most >= u64::from(asked) {
                     return Ok(Effect::Seen(seen));
                 }

@@ -1,7 +1,7 @@
 //! The table that a fault is about: one of the application's, by name, or one made for the attack, which nobody uses.
 
-use super::held::{Ground, Mark};
 use super::cell;
+use super::held::{Ground, Mark};
 use firedrill_engine::{EngineError, Session, identifier, literal};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -130,7 +130,9 @@ mod tests {
     #[test]
     fn a_table_has_a_schema_and_is_not_the_servers_own() {
         let name = |text: &str| TableName::try_from(text.to_owned());
-        assert!(["", "orders", ".x", "x.", &"x.".repeat(65)].iter().all(|text| name(text).is_err() || text.len() > 100));
+        assert!(
+            ["", "orders", ".x", "x.", &"x.".repeat(65)].iter().all(|text| name(text).is_err() || text.len() > 100)
+        );
         let orders = name("shop.or`ders").expect("a table");
         assert_eq!(orders.quoted(), "`shop`.`or``ders`");
         assert!(orders.check().is_ok());

@@ -51,7 +51,10 @@ struct Right {
 impl Setting for Right {
     type Wanted = WrongCredentials;
 
-    fn look(_wanted: WrongCredentials, session: &mut Session) -> Pending<'_, Result<Result<Self, String>, EngineError>> {
+    fn look(
+        _wanted: WrongCredentials,
+        session: &mut Session,
+    ) -> Pending<'_, Result<Result<Self, String>, EngineError>> {
         Box::pin(async move {
             Ok(match replica::look(session).await? {
                 None => Err("it replicates from nobody; aim at a replica".to_owned()),

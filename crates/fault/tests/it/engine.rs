@@ -21,7 +21,8 @@ impl Ward {
     pub(crate) async fn one() -> Self {
         let fleet = Fleet::start(1).await;
         query(&fleet.nodes[0], "SET GLOBAL read_only=0").await;
-        query(&fleet.nodes[0], "CREATE TABLE shop.t (id INT PRIMARY KEY AUTO_INCREMENT, v INT NOT NULL DEFAULT 0)").await;
+        query(&fleet.nodes[0], "CREATE TABLE shop.t (id INT PRIMARY KEY AUTO_INCREMENT, v INT NOT NULL DEFAULT 0)")
+            .await;
         query(&fleet.nodes[0], "INSERT INTO shop.t (v) VALUES (10), (20), (30)").await;
         Self { fleet, local: LocalAgent::new() }
     }
@@ -67,7 +68,8 @@ pub(crate) async fn snapshot(node: &Instance) -> BTreeSet<String> {
         all.extend(conn.query::<String, _>(statement).await.expect("answers"));
     }
     let replication: Vec<mysql_async::Row> = conn.query("SHOW ALL SLAVES STATUS").await.expect("answers");
-    let of = ["Master_User", "Master_Host", "Slave_IO_Running", "Slave_SQL_Running", "Slave_heartbeat_period", "Using_Gtid"];
+    let of =
+        ["Master_User", "Master_Host", "Slave_IO_Running", "Slave_SQL_Running", "Slave_heartbeat_period", "Using_Gtid"];
     for row in &replication {
         all.extend(of.iter().map(|&column| format!("{column}={:?}", row.get_opt::<String, _>(column))));
     }
@@ -136,7 +138,8 @@ async fn by_default_a_lock_is_on_a_table_of_its_own() {
         let mine = column(ward.node(), "SELECT @@gtid_binlog_pos").await;
         assert_ne!(mine, before, "the update above");
     }
-    let events = column(ward.node(), "SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME LIKE 'firedrill\\_a%'");
+    let events =
+        column(ward.node(), "SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME LIKE 'firedrill\\_a%'");
     assert_eq!(events.await, ["0"]);
 }
 
@@ -238,7 +241,9 @@ async fn sessions_of_the_application_are_killed_and_no_others() {
     let agent = ward.agent().await;
     let mut app = application(ward.node()).await.expect("connects");
     let mut root = administrator(ward.node()).await;
-    let nobody = agent.faults.inject(AttackSpec { id: id("n"), ..on(ward.node(), Fault::new("kill-sessions").with("user", "x")) });
+    let nobody = agent
+        .faults
+        .inject(AttackSpec { id: id("n"), ..on(ward.node(), Fault::new("kill-sessions").with("user", "x")) });
     assert_eq!(nobody.await.state, AttackState::NoEffect);
     let again = Fault::new("kill-sessions").with("user", "app").with("every", "50ms");
     let report = agent.faults.inject(on(ward.node(), again)).await;
@@ -293,6 +298,39 @@ async fn what_the_keeper_commands_meanwhile_stands() {
     };
     assert!(report.evidence.contains("what it made of it stands"), "{}", report.evidence);
     assert_eq!(column(ward.node(), "SELECT @@read_only").await, ["1"], "a closed server is not opened by an undo");
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_lagging_replica_applies_what_is_old_enough() {
+    let ward = Ward::two().await;
+    let [primary, replica] = [&ward.fleet.nodes[0], &ward.fleet.nodes[1]];
+    let agent = ward.agent().await;
+    let before = snapshot(replica).await;
+    let delay = Duration::from_millis(1500);
+    let fault = Fault::new("delay-replication").with("delay", "1500ms");
+    let report = agent.faults.inject(on(replica, fault)).await;
+    assert_eq!(report.state, AttackState::Active, "{}", report.evidence);
+    let mut primary = administrator(primary).await;
+    let mut replica_conn = administrator(replica).await;
+    let (mut written, mut lags) = (Vec::new(), Vec::new());
+    let began = Instant::now();
+    while lags.len() < 20 {
+        if written.len() < 20 {
+            let number = written.len();
+            primary.query_drop(format!("INSERT INTO shop.t (token) VALUES ('{number}')")).await.expect("acknowledged");
+            written.push(Instant::now());
+        }
+        let seen: usize = replica_conn.query_first("SELECT COUNT(*) FROM shop.t").await.expect("reads").expect("a row");
+        lags.extend((lags.len()..seen).map(|number| written[number].elapsed()));
+        assert!(began.elapsed() < Duration::from_secs(30), "only {} of 20 arrive", lags.len());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(lags.iter().all(|lag| *lag > delay / 2 && *lag < 3 * delay), "{lags:?}");
+    let agrees = column(replica, "SELECT IF(@@rpl_semi_sync_slave_enabled, 'acknowledges', 'does not')").await;
+    assert_eq!(agrees, ["acknowledges"]);
+    let report = agent.faults.undo(&id("a")).await.expect("known");
+    assert_eq!(report.state, AttackState::Undone, "{}", report.evidence);
+    assert_eq!(difference(&snapshot(replica).await, &before), [""; 0]);
 }
 
 #[tokio::test(flavor = "current_thread")]
