@@ -1,7 +1,6 @@
 //! A replica that lags.
 
 use super::held::{self, Ground, Hold, Work};
-use super::table::Place;
 use super::{kept_waiting, replica};
 use crate::kinds::{Effect, Family, Kind, Pending, Scope};
 use crate::shape::{Parameters, Shape};
@@ -20,18 +19,21 @@ const DELAY_MAX: Duration = Duration::from_secs(3600);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Moments that are remembered; in a long delay they lie further apart.
 const MOMENTS_MAX: u32 = 2000;
-/// At first only those commits are let through that wait already. When that is not enough, as the lag is longer than
+/// At first only those transactions are let through that wait already. When that is not enough, as the lag is longer than
 /// asked for by this much, the applier is let go …
 const TOO_LATE: Duration = Duration::from_millis(100);
 /// … for at most so long at a time, or it would apply what is not due.
 const LET_GO_MAX: Duration = Duration::from_millis(50);
 
-const LOCK: &str = "BACKUP STAGE START; BACKUP STAGE BLOCK_COMMIT";
+/// Where an applier notes, as a part of each transaction, how far it has come; several when engines have their own.
+const POSITIONS: &str = "SELECT CONCAT('mysql.`', TABLE_NAME, '`') FROM information_schema.TABLES \
+     WHERE TABLE_SCHEMA='mysql' AND TABLE_NAME LIKE 'gtid\\_slave\\_pos%'";
 
 /// A replica lags: what it receives is applied not before it is so old. It goes on to receive and to acknowledge, and all
 /// its threads run, so that nothing but the age of its data shows it; to be promoted it must first apply what it holds
-/// back. It works by keeping the applier from its commits (as a backup does), in turns: under many writes the lag may be
-/// shorter for some and longer for others, and other writes at the replica wait, too. Nothing that was received is dropped.
+/// back, and a command to stop its applier waits as long. It works by keeping the applier from the table in which it notes
+/// its position (`mysql.gtid_slave_pos`), in turns. Nothing that was received is dropped, as a `CHANGE MASTER` with
+/// `MASTER_DELAY` would do when it is put back.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DelayReplication {
@@ -57,15 +59,26 @@ pub(crate) static KIND: Kind = Kind {
     shape: Shape::of::<DelayReplication>(),
     needs: &[],
     mechanism: super::by_sql,
-    preflight: |asked| held::preflight(asked, |wanted: DelayReplication| (Some(Place::Own), wanted)),
+    preflight: |asked| {
+        held::preflight(asked, |wanted: DelayReplication| (None, Lag { delay: wanted.delay, lock: String::new() }))
+    },
     undo: held::undo,
     verify_undone: held::verify_undone,
 };
 
-impl Hold for DelayReplication {
+struct Lag {
+    delay: Span,
+    /// The statement that keeps the applier waiting.
+    lock: String,
+}
+
+impl Hold for Lag {
     fn describe(&self, _ground: &Ground) -> String {
         let lease = held::LEASE;
-        format!("BACKUP STAGE BLOCK_COMMIT while nothing is older than {}, with a lease of {lease:?}", self.delay)
+        format!(
+            "LOCK TABLES mysql.gtid_slave_pos while nothing is older than {}, with a lease of {lease:?}",
+            self.delay
+        )
     }
 
     fn sessions(&self) -> u32 {
@@ -82,10 +95,13 @@ impl Hold for DelayReplication {
     fn take<'a>(&'a mut self, ground: &'a Ground) -> Pending<'a, Result<Work, EngineError>> {
         Box::pin(async move {
             let (mut blocker, watcher) = (ground.session(0).await?, ground.session(1).await?);
-            blocker.run(LOCK).await?;
-            let delay = self.delay.duration();
+            let tables = blocker.run(POSITIONS).await?;
+            let names: Vec<&str> = tables.iter().flat_map(Table::rows).filter_map(|row| row.at(0)).collect();
+            self.lock = format!("LOCK TABLES {} WRITE", names.join(" WRITE, "));
+            blocker.run(&self.lock).await?;
+            let (delay, lock) = (self.delay.duration(), self.lock.clone());
             Ok(Box::pin(async move {
-                match hold_back(blocker, watcher, delay).await {
+                match hold_back(blocker, watcher, delay, lock).await {
                     Ok(why) => why,
                     Err(problem) => format!("the applier cannot be held back any more: {}", problem.full()),
                 }
@@ -95,9 +111,9 @@ impl Hold for DelayReplication {
 
     fn measure<'a>(&'a mut self, ground: &'a Ground) -> Pending<'a, Result<Effect, EngineError>> {
         Box::pin(async move {
-            // The applier commits by the same door. Unlike it, a probe of a delay shorter than the probe gets through.
-            let statement = format!("UPDATE {} SET value=value+1 WHERE id=1", ground.table());
-            kept_waiting(&ground.admin, "to commit at the replica, as its applier does,", &statement).await
+            // Unlike the applier, a probe of a delay shorter than the probe gets through.
+            let statement = "SELECT 1 FROM mysql.gtid_slave_pos LIMIT 1";
+            kept_waiting(&ground.admin, "the table of applied positions, as the applier does,", statement).await
         })
     }
 }
@@ -132,7 +148,12 @@ impl Arrivals {
     }
 }
 
-async fn hold_back(mut blocker: Session, mut watcher: Session, delay: Duration) -> Result<String, EngineError> {
+async fn hold_back(
+    mut blocker: Session,
+    mut watcher: Session,
+    delay: Duration,
+    lock: String,
+) -> Result<String, EngineError> {
     let mut arrivals = Arrivals::default();
     let apart = delay / MOMENTS_MAX;
     let mut spoken = Instant::now();
@@ -147,11 +168,11 @@ async fn hold_back(mut blocker: Session, mut watcher: Session, delay: Duration) 
         arrivals.note(Instant::now(), position(&replica.received)?, apart);
         let age = arrivals.age(Instant::now(), &applied);
         if let Some(over) = age.checked_sub(delay).filter(|over| !over.is_zero()) {
-            blocker.run("BACKUP STAGE END").await?;
+            blocker.run("UNLOCK TABLES").await?;
             if let Some(too_late) = over.checked_sub(TOO_LATE) {
                 sleep((too_late / 2).min(LET_GO_MAX)).await;
             }
-            blocker.run(LOCK).await?;
+            blocker.run(&lock).await?;
             spoken = Instant::now();
             pause = Duration::ZERO;
             continue;

@@ -1,7 +1,7 @@
 //! Data destroyed or made to differ: faults that cannot be taken back.
 
 use super::table::TableName;
-use super::{failed, number, reach, replica, unanswered};
+use super::{ASKED_WITHIN, failed, number, reach, replica, unanswered, within};
 use crate::FaultError;
 use crate::journal::Undo;
 use crate::kinds::{Asked, Checking, Effect, Failure, Family, Kind, Mechanism, Pending, Refusal, Scope, StillThere};
@@ -12,7 +12,7 @@ use serde::Deserialize;
 use std::time::Duration;
 
 /// A statement on a large table takes long, and must not hang for ever.
-const DONE_WITHIN: Duration = Duration::from_secs(60);
+const DESTROYED_WITHIN: Duration = Duration::from_secs(60);
 const ROWS_MAX: u64 = 10_000_000;
 
 /// Rows of a table are deleted, as by a statement with a wrong condition, and the deletion goes to all replicas. Nothing
@@ -146,7 +146,8 @@ impl Destroys for ErrantTransaction {
     }
 
     fn plan(self, asked: &Asked) -> Plan {
-        let schema = identifier(super::held::Mark::of(&asked.id).schema());
+        // Not a name that is swept.
+        let schema = identifier(&super::held::Mark::of(&asked.id).schema().replace("attack", "errant"));
         Plan {
             statements: format!(
                 "CREATE DATABASE {schema}; CREATE TABLE {schema}.t (id BIGINT PRIMARY KEY) ENGINE=InnoDB; \
@@ -203,14 +204,16 @@ fn preflight<P: Destroys + 'static>(asked: Asked) -> Checking {
         }
         let plan = wanted.plan(&asked);
         let mut session = admin.connect().await.map_err(|problem| unanswered(&admin, &problem))?;
-        let follows = replica::look(&mut session).await.map_err(|problem| unanswered(&admin, &problem))?.is_some();
+        let follows = within(ASKED_WITHIN, replica::look(&mut session)).await;
+        let follows = follows.map_err(|problem| unanswered(&admin, &problem))?.is_some();
         if P::wants_a_replica() && !follows {
             return Err(Refusal(format!(
                 "{} replicates from nobody; aim {} at a replica",
                 admin.node, asked.fault.kind
             )));
         }
-        let before = number(&mut session, &plan.counted).await.map_err(|problem| unanswered(&admin, &problem))?;
+        let before = within(DESTROYED_WITHIN, number(&mut session, &plan.counted)).await;
+        let before = before.map_err(|problem| unanswered(&admin, &problem))?;
         if before == 0 && !plan.grows {
             return Err(Refusal(format!("there are no {} at {}", plan.of, admin.node)));
         }
@@ -227,8 +230,8 @@ struct Destruction {
 impl Destruction {
     async fn session(&self) -> Result<Session, EngineError> {
         let mut session = self.admin.connect().await?;
-        let within = DONE_WITHIN.as_secs();
-        session.run(&format!("SET SESSION lock_wait_timeout={within}, max_statement_time={within}")).await?;
+        let most = DESTROYED_WITHIN.as_secs();
+        session.run(&format!("SET SESSION lock_wait_timeout={most}, max_statement_time={most}")).await?;
         Ok(session)
     }
 }
@@ -245,7 +248,7 @@ impl Mechanism for Destruction {
     fn inject(&mut self, _lease: Duration) -> Pending<'_, Result<(), Failure>> {
         Box::pin(async {
             let done = async { self.session().await?.run(&self.plan.statements).await.map(drop) };
-            done.await.map_err(|problem| failed("destroy data at", &self.admin, &problem))
+            within(2 * DESTROYED_WITHIN, done).await.map_err(|problem| failed("destroy data at", &self.admin, &problem))
         })
     }
 
@@ -254,7 +257,7 @@ impl Mechanism for Destruction {
             let count = async { number(&mut self.session().await?, &self.plan.counted).await };
             let (of, before) = (&self.plan.of, self.before);
             let changed = |after: u64| if self.plan.grows { after > before } else { after < before };
-            match count.await {
+            match within(2 * DESTROYED_WITHIN, count).await {
                 Ok(after) if changed(after) => Effect::Seen(format!("{of}: {before} before, {after} after")),
                 Ok(after) => Effect::NotSeen(format!("{of}: {before} before, {after} after")),
                 Err(problem) => Effect::NotSeen(format!("{of} could not be counted: {}", problem.full())),

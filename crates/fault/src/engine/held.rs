@@ -6,12 +6,12 @@
 //! `IS_USED_LOCK` says which session to kill.
 
 use super::table::Place;
-use super::{NO_SESSION, cell, failed, unanswered};
+use super::{ASKED_WITHIN, DONE_WITHIN, MEASURED_WITHIN, NO_SESSION, cell, failed, unanswered, within};
 use crate::FaultError;
 use crate::journal::Undo;
 use crate::kinds::{Asked, Checking, Effect, Failure, Mechanism, Pending, Refusal, StillThere};
 use crate::shape::Parameters;
-use firedrill_engine::{Admin, EngineError, Session, identifier, literal};
+use firedrill_engine::{Admin, EngineError, Session, Table, identifier, literal};
 use firedrill_model::{AttackId, Span};
 use serde::{Deserialize, Serialize};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -32,6 +32,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// The place kept for an administrator may be taken for a moment by another one.
 const ROOM_WITHIN: Duration = Duration::from_secs(2);
 
+/// The number of the session that makes the schema of an attack, before there are others.
+const MAKER: u32 = u32::MAX;
+
+/// What schemas of attacks are called; the rest is sixteen digits.
+const PREFIX: &str = "firedrill_attack_";
+
 /// What sessions of one attack are known by.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -42,7 +48,7 @@ impl Mark {
     pub(super) fn of(id: &AttackId) -> Self {
         let mut hasher = DefaultHasher::new();
         id.hash(&mut hasher);
-        Self(format!("firedrill_attack_{:016x}", hasher.finish()))
+        Self(format!("{PREFIX}{:016x}", hasher.finish()))
     }
 
     /// The name of the lock of one session.
@@ -134,13 +140,16 @@ pub(super) fn preflight<P: Parameters + Send + 'static, H: Hold>(
         let (place, hold) = make(asked.parameters()?);
         let admin = super::reach(&asked)?;
         let mut session = admin.connect().await.map_err(|problem| unanswered(&admin, &problem))?;
-        if let Some(place) = &place {
-            place.check(&mut session).await.map_err(|why| match why {
-                Ok(sentence) => Refusal(sentence),
-                Err(problem) => unanswered(&admin, &problem),
-            })?;
-        }
-        match hold.check(&mut session).await {
+        let checking = async {
+            if let Some(place) = &place
+                && let Some(why) = place.check(&mut session).await?
+            {
+                return Ok(Some(why));
+            }
+            sweep(&mut session).await?;
+            hold.check(&mut session).await
+        };
+        match within(ASKED_WITHIN, checking).await {
             Ok(None) => {}
             Ok(Some(why)) => return Err(Refusal(format!("{}: {why}", admin.node))),
             Err(problem) => return Err(unanswered(&admin, &problem)),
@@ -148,6 +157,29 @@ pub(super) fn preflight<P: Parameters + Send + 'static, H: Hold>(
         let ground = Ground { admin, mark: Mark::of(&asked.id), place };
         Ok(Box::new(Holding { hold, ground, held: None }) as Box<dyn Mechanism>)
     })
+}
+
+/// Removes schemas of attacks that are over. One is left behind when the server was ended during an attack and was not
+/// there when the attack was undone.
+async fn sweep(session: &mut Session) -> Result<(), EngineError> {
+    let (length, prefix) = (PREFIX.len(), literal(PREFIX));
+    let question = "SELECT SCHEMA_NAME FROM information_schema.SCHEMATA WHERE";
+    let tables = session.run(&format!("{question} LEFT(SCHEMA_NAME, {length})={prefix}")).await?;
+    let schemas: Vec<Mark> =
+        tables.iter().flat_map(Table::rows).filter_map(|row| Some(Mark(row.at(0)?.to_owned()))).collect();
+    for mark in schemas {
+        let used = |number| format!("IS_USED_LOCK({}) IS NOT NULL", literal(&mark.lock(number)));
+        if super::number(session, &format!("SELECT {} OR {}", used(0), used(MAKER))).await? == 0 {
+            tracing::info!(schema = mark.schema(), "the schema of an attack that is over is removed");
+            let drop = format!("DROP DATABASE IF EXISTS {}", identifier(mark.schema()));
+            if let Err(problem) = session.run(&format!("SET SESSION sql_log_bin=0, lock_wait_timeout=1; {drop}")).await
+            {
+                // In nobody's way; tried again by the next attack.
+                tracing::warn!(schema = mark.schema(), problem = problem.full(), "the schema of an attack stays");
+            }
+        }
+    }
+    Ok(())
 }
 
 struct Holding<H> {
@@ -181,12 +213,21 @@ impl<H: Hold> Mechanism for Holding<H> {
         Box::pin(async move {
             let ground = &self.ground;
             let taking = async {
-                if let Some(place) = &ground.place {
-                    place.make(ground).await?;
+                match &ground.place {
+                    Some(place) if place.is_own() => {
+                        let mut maker = ground.session(MAKER).await?;
+                        place.make(&ground.mark, &mut maker).await?;
+                        // The maker's session lasts until there is another one.
+                        let work = self.hold.take(ground).await;
+                        drop(maker);
+                        work
+                    }
+                    _ => self.hold.take(ground).await,
                 }
-                self.hold.take(ground).await
             };
-            let work = taking.await.map_err(|problem| failed("put the fault in place at", &ground.admin, &problem))?;
+            let work = within(DONE_WITHIN, taking)
+                .await
+                .map_err(|problem| failed("put the fault in place at", &ground.admin, &problem))?;
             self.held = Some(Held::begin(lease, work));
             Ok(())
         })
@@ -194,7 +235,7 @@ impl<H: Hold> Mechanism for Holding<H> {
 
     fn verify(&mut self) -> Pending<'_, Effect> {
         Box::pin(async move {
-            match self.hold.measure(&self.ground).await {
+            match within(MEASURED_WITHIN, self.hold.measure(&self.ground)).await {
                 Ok(effect) => effect,
                 Err(problem) => Effect::NotSeen(format!("it could not be measured: {}", problem.full())),
             }
@@ -263,7 +304,7 @@ pub(super) fn undo(undo: &Undo) -> Pending<'_, Result<(), Failure>> {
     Box::pin(async move {
         let Some(sessions) = undo.read::<Sessions>()? else { return Ok(()) };
         let action = "end the sessions of an attack at";
-        sessions.end().await.map_err(|problem| failed(action, &sessions.admin, &problem))
+        within(super::ENDED_WITHIN, sessions.end()).await.map_err(|problem| failed(action, &sessions.admin, &problem))
     })
 }
 
@@ -271,7 +312,7 @@ pub(super) fn undo(undo: &Undo) -> Pending<'_, Result<(), Failure>> {
 pub(super) fn verify_undone(undo: &Undo) -> Pending<'_, Result<String, StillThere>> {
     Box::pin(async move {
         let Some(sessions) = undo.read::<Sessions>()? else { return Ok("nothing was held".to_owned()) };
-        let look = sessions.look().await;
+        let look = within(super::ENDED_WITHIN, sessions.look()).await;
         look.map_err(|problem| StillThere(failed("look at", &sessions.admin, &problem).0))?
     })
 }
@@ -357,7 +398,7 @@ impl Sessions {
             let name = |number| format!("IS_USED_LOCK({})", literal(&self.mark.lock(number)));
             let names: Vec<String> = (first..last).map(name).collect();
             let tables = session.run(&format!("SELECT {}", names.join(", "))).await?;
-            let row = tables.first().and_then(firedrill_engine::Table::first);
+            let row = tables.first().and_then(Table::first);
             let cells = (0..names.len()).filter_map(|index| row?.at(index)?.parse::<u32>().ok());
             found.extend(cells);
             first = last;

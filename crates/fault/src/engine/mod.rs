@@ -44,6 +44,15 @@ const PROBE_WAITS: Duration = Duration::from_millis(250);
 /// A probe that was left waiting gives up by itself.
 const PROBE: &str = "SET SESSION lock_wait_timeout=1, innodb_lock_wait_timeout=1, sql_log_bin=0";
 
+/// A question that a preflight asks; a healthy server answers within milliseconds.
+const ASKED_WITHIN: Duration = Duration::from_secs(5);
+/// A change that waits for running statements, commits and replication threads, but not for ever.
+const DONE_WITHIN: Duration = Duration::from_secs(15);
+/// A measurement, with what it waits for.
+const MEASURED_WITHIN: Duration = Duration::from_secs(10);
+/// The end of what was held, and the look whether it is gone.
+const ENDED_WITHIN: Duration = Duration::from_secs(10);
+
 /// The server's number for a lock that was not granted in time.
 const LOCK_WAIT: u16 = 1205;
 /// … for a session that does not exist (any more).
@@ -75,6 +84,14 @@ fn unanswered(admin: &Admin, problem: &EngineError) -> Refusal {
 /// A step that failed at the server.
 fn failed(action: &'static str, admin: &Admin, problem: &EngineError) -> Failure {
     Failure(format!("cannot {action} the database server of {}: {}", admin.node, problem.full()))
+}
+
+/// What a server is asked, with a bound: a server that hangs takes statements and answers none.
+async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, EngineError>>) -> Result<T, EngineError> {
+    match tokio::time::timeout(limit, work).await {
+        Ok(answer) => answer,
+        Err(_) => Err(EngineError::TimedOut(format!("the server did not answer within {}", Span(limit)))),
+    }
 }
 
 /// The first cell of an answer.

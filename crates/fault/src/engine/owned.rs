@@ -6,7 +6,7 @@
 //! to the last statement, so a command and an undo never cross.
 
 use super::held::{Held, Work};
-use super::{failed, reach, unanswered};
+use super::{ASKED_WITHIN, DONE_WITHIN, ENDED_WITHIN, MEASURED_WITHIN, failed, reach, unanswered, within};
 use crate::FaultError;
 use crate::journal::Undo;
 use crate::kinds::{Asked, Checking, Effect, Failure, Mechanism, Pending, Refusal, StillThere};
@@ -16,10 +16,8 @@ use firedrill_model::Span;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
-/// Statements that change something wait for running commits and for replication threads, but not for ever.
-const CHANGED_WITHIN: Duration = Duration::from_secs(10);
 /// A receiver that is started calls its source first.
 const RESTORED_WITHIN: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -87,7 +85,8 @@ pub(super) fn preflight<S: Setting>(asked: Asked) -> Checking {
         // Before the look, so that a command between the two is noticed.
         let turn = admin.turn();
         let mut session = admin.connect().await.map_err(|problem| unanswered(&admin, &problem))?;
-        let looked = S::look(wanted, &mut session).await.map_err(|problem| unanswered(&admin, &problem))?;
+        let looked = within(ASKED_WITHIN, S::look(wanted, &mut session)).await;
+        let looked = looked.map_err(|problem| unanswered(&admin, &problem))?;
         let setting = looked.map_err(|why| Refusal(format!("{}: {why}", admin.node)))?;
         Ok(Box::new(Changing { changed: Changed { admin, turn, setting }, held: None }) as Box<dyn Mechanism>)
     })
@@ -116,13 +115,11 @@ impl<S: Setting> Mechanism for Changing<S> {
                     return Err(EngineError::Failed(text.to_owned()));
                 };
                 let mut session = changed.admin.connect().await?;
-                let within = Span(CHANGED_WITHIN);
-                match timeout(CHANGED_WITHIN, changed.setting.change(&mut session)).await {
-                    Ok(done) => done,
-                    Err(_) => Err(EngineError::TimedOut(format!("the server did not do it within {within}"))),
-                }
+                changed.setting.change(&mut session).await
             };
-            change.await.map_err(|problem| failed("change a setting of", &changed.admin, &problem))?;
+            within(DONE_WITHIN, change)
+                .await
+                .map_err(|problem| failed("change a setting of", &changed.admin, &problem))?;
             self.held = Some(Held::begin(lease, watch::<S>(changed.admin.clone(), changed.turn)));
             Ok(())
         })
@@ -130,7 +127,7 @@ impl<S: Setting> Mechanism for Changing<S> {
 
     fn verify(&mut self) -> Pending<'_, Effect> {
         Box::pin(async move {
-            match self.changed.setting.measure(&self.changed.admin).await {
+            match within(MEASURED_WITHIN, self.changed.setting.measure(&self.changed.admin)).await {
                 Ok(effect) => effect,
                 Err(problem) => Effect::NotSeen(format!("it could not be measured: {}", problem.full())),
             }
@@ -176,10 +173,7 @@ impl<S: Setting> Changed<S> {
     async fn restore(&self) -> Result<(), EngineError> {
         let Whose::Ours(_held) = self.whose().await else { return Ok(()) };
         let mut session = self.admin.connect().await?;
-        match timeout(CHANGED_WITHIN, self.setting.restore(&mut session)).await {
-            Ok(done) => done,
-            Err(_) => Err(EngineError::TimedOut(format!("it was not put back within {}", Span(CHANGED_WITHIN)))),
-        }
+        self.setting.restore(&mut session).await
     }
 
     async fn look(&self) -> Result<Result<String, StillThere>, EngineError> {
@@ -215,7 +209,7 @@ pub(super) fn undo<S: Setting>(undo: &Undo) -> Pending<'_, Result<(), Failure>> 
     Box::pin(async move {
         let Some(changed) = undo.read::<Changed<S>>()? else { return Ok(()) };
         let action = "put a setting back at";
-        changed.restore().await.map_err(|problem| failed(action, &changed.admin, &problem))
+        within(DONE_WITHIN, changed.restore()).await.map_err(|problem| failed(action, &changed.admin, &problem))
     })
 }
 
@@ -223,7 +217,7 @@ pub(super) fn undo<S: Setting>(undo: &Undo) -> Pending<'_, Result<(), Failure>> 
 pub(super) fn verify_undone<S: Setting>(undo: &Undo) -> Pending<'_, Result<String, StillThere>> {
     Box::pin(async move {
         let Some(changed) = undo.read::<Changed<S>>()? else { return Ok("nothing was changed".to_owned()) };
-        let looked = changed.look().await;
+        let looked = within(ENDED_WITHIN, changed.look()).await;
         looked.map_err(|problem| StillThere(failed("look at", &changed.admin, &problem).0))?
     })
 }

@@ -88,15 +88,14 @@ impl Setting for Flip {
 
     fn measure<'a>(&'a self, admin: &'a Admin) -> Pending<'a, Result<Effect, EngineError>> {
         Box::pin(async move {
-            let probe = admin.connect_unprivileged().await;
-            let Some(probe) = probe else {
+            let Some(Ok(mut probe)) = admin.connect_unprivileged().await else {
                 let mut session = admin.connect().await?;
                 let now = number(&mut session, "SELECT @@global.read_only").await?;
-                let seen = format!("read_only is {now}; there is no unprivileged account to try a write with");
+                let seen = format!("read_only is {now}; no unprivileged account could be had to try a write with");
                 return Ok(if now == self.value() { Effect::Seen(seen) } else { Effect::NotSeen(seen) });
             };
             // Changes no row; whether it may is asked all the same.
-            let tried = probe?.run("DELETE FROM firedrill.heartbeat WHERE FALSE").await;
+            let tried = probe.run("DELETE FROM firedrill.heartbeat WHERE FALSE").await;
             Ok(match (self.to, tried) {
                 (To::ReadOnly, Err(EngineError::Refused { code: READ_ONLY, message, .. })) => {
                     Effect::Seen(format!("a write by an unprivileged account was refused: {message}"))

@@ -1,7 +1,7 @@
 //! The table that a fault is about: one of the application's, by name, or one made for the attack, which nobody uses.
 
 use super::cell;
-use super::held::{Ground, Mark};
+use super::held::Mark;
 use firedrill_engine::{EngineError, Session, identifier, literal};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -95,27 +95,24 @@ impl Place {
         }
     }
 
-    /// The table is there and has rows that can be locked; otherwise why not (`Ok`), or the server's failure.
-    pub(super) async fn check(&self, session: &mut Session) -> Result<(), Result<String, EngineError>> {
-        let Self::Named(name) = self else { return Ok(()) };
+    /// Why it cannot be the place, if so.
+    pub(super) async fn check(&self, session: &mut Session) -> Result<Option<String>, EngineError> {
+        let Self::Named(name) = self else { return Ok(None) };
         let query = format!("SELECT ENGINE FROM information_schema.TABLES WHERE {}", name.condition());
-        let tables = session.run(&query).await.map_err(Err)?;
-        match cell(&tables) {
-            Some("InnoDB") => Ok(()),
-            Some(other) => Err(Ok(format!("{} is a table of {other}; choose one of InnoDB", self.describe()))),
-            None => Err(Ok(format!("there is no table {}; name one as schema.table", self.describe()))),
-        }
+        let tables = session.run(&query).await?;
+        let table = self.describe();
+        Ok(match cell(&tables) {
+            Some("InnoDB") => None,
+            Some(other) => Some(format!("{table} is a table of {other}; choose one of InnoDB")),
+            None => Some(format!("there is no table {table}; name one as schema.table")),
+        })
     }
 
     /// Makes the attack's own table. Its schema is known by the record, and nothing of it gets to replicas.
-    pub(super) async fn make(&self, ground: &Ground) -> Result<(), EngineError> {
-        if !self.is_own() {
-            return Ok(());
-        }
-        let (schema, table) = (identifier(ground.mark.schema()), self.name(&ground.mark));
-        let mut session = ground.admin.connect().await?;
+    pub(super) async fn make(&self, mark: &Mark, session: &mut Session) -> Result<(), EngineError> {
+        let (schema, table) = (identifier(mark.schema()), self.name(mark));
         let statements = format!(
-            "SET SESSION sql_log_bin=0; CREATE DATABASE {schema}; \
+            "CREATE DATABASE {schema}; \
              CREATE TABLE {table} (id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY, value BIGINT NOT NULL) ENGINE=InnoDB; \
              INSERT INTO {table} VALUES (1, 0), (2, 0)"
         );

@@ -1,9 +1,10 @@
 //! Faults inside a database server, against real MariaDB servers. Needs root and mariadb-server; fails without.
 
-use crate::fleet::{Fleet, administrator, application, ask, column, name, query};
+use crate::fleet::{Fleet, administrator, application, ask, column, name, query, signal};
 use crate::lab::{Agent, LocalAgent, attack, id};
 use firedrill_engine::Instance;
 use firedrill_fault::Context;
+use firedrill_host::process::Signal;
 use firedrill_model::attack::{AttackReport, AttackState};
 use firedrill_model::{AttackSpec, Fault, NodeCommand, Span};
 use mysql_async::prelude::Queryable as _;
@@ -452,4 +453,61 @@ async fn what_makes_no_sense_is_refused_with_a_sentence() {
     let nowhere = AttackSpec { node: Some("west-9".parse().expect("name")), ..attack("w", Fault::new("row-lock")) };
     let report = agent.faults.inject(nowhere).await;
     assert!(report.evidence.contains("no database server of west-9"), "{}", report.evidence);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn attacks_on_one_server_end_in_any_order() {
+    let ward = Ward::two().await;
+    let replica = &ward.fleet.nodes[1];
+    let agent = ward.agent().await;
+    let before = snapshot(replica).await;
+    let faults = [
+        ("lag", Fault::new("delay-replication").with("delay", "1h")),
+        ("rows", Fault::new("row-lock")),
+        ("full", Fault::new("connections")),
+        ("open", Fault::new("read-only").with("to", "writable")),
+        ("trx", Fault::new("long-transaction")),
+    ];
+    for turn in 0..faults.len() {
+        for (name, fault) in &faults {
+            let spec = AttackSpec { id: id(&format!("{name}{turn}")), ..on(replica, fault.clone()) };
+            let report = agent.faults.inject(spec).await;
+            // There is no room for the sessions of those that come after.
+            let expected = *name != "trx";
+            assert_eq!(report.state == AttackState::Active, expected, "{name}: {}", report.evidence);
+        }
+        for place in 0..faults.len() {
+            let name = faults[(turn + place) % faults.len()].0;
+            let report = agent.faults.undo(&id(&format!("{name}{turn}"))).await.expect("known");
+            assert!(matches!(report.state, AttackState::Undone | AttackState::Refused), "{name}: {}", report.evidence);
+        }
+        assert_eq!(difference(&snapshot(replica).await, &before), [""; 0], "turn {turn}");
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn of_a_server_that_is_ended_and_started_nothing_is_put_back_that_is_gone() {
+    let ward = Ward::one().await;
+    let mut agent = ward.agent().await;
+    for (name, fault) in [("rows", Fault::new("row-lock")), ("closed", Fault::new("read-only"))] {
+        let report = agent.faults.inject(AttackSpec { id: id(name), ..on(ward.node(), fault) }).await;
+        assert_eq!(report.state, AttackState::Active, "{}", report.evidence);
+    }
+    signal(ward.node(), Signal::SIGKILL).await;
+    let mut undone = 0;
+    while undone < 2 {
+        let report = agent.report().await;
+        assert_ne!(report.state, AttackState::UndoFailed, "{}", report.evidence);
+        if report.state == AttackState::Undone {
+            assert!(report.evidence.contains("ended"), "{}", report.evidence);
+            undone += 1;
+        }
+    }
+    ask(ward.node(), NodeCommand::Start { node: name(ward.node()) }).await.expect("starts");
+    assert_eq!(column(ward.node(), "SELECT @@read_only").await, ["1"], "a started server is a replica-to-be");
+    // What could not be removed then is removed with the next attack.
+    let schemas = "SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME LIKE 'firedrill\\_a%'";
+    assert_eq!(column(ward.node(), schemas).await, ["1"]);
+    agent.faults.inject(on(ward.node(), Fault::new("kill-sessions").with("user", "nobody"))).await;
+    assert_eq!(column(ward.node(), schemas).await, ["0"]);
 }
