@@ -1,8 +1,8 @@
 //! Deadlocks, again and again.
 
 use super::held::{self, Ground, Hold, Work};
-use super::number;
 use super::table::Place;
+use super::{connect, number};
 use crate::kinds::{Effect, Family, Kind, Pending, Scope};
 use crate::shape::{Parameters, Shape};
 use firedrill_engine::{EngineError, Session};
@@ -86,7 +86,7 @@ impl Hold for Deadlocks {
         Box::pin(async move {
             let every = Duration::from_secs(1) * self.pairs / self.per_second;
             let mut all = Vec::new();
-            let mut admin = ground.admin.connect().await?;
+            let mut admin = connect(&ground.admin).await?;
             for pair in 0..self.pairs {
                 // Rows of its own.
                 let (one, two) = (i64::from(2 * pair + 1), i64::from(2 * pair + 2));
@@ -102,7 +102,7 @@ impl Hold for Deadlocks {
 
     fn measure<'a>(&'a mut self, ground: &'a Ground) -> Pending<'a, Result<Effect, EngineError>> {
         Box::pin(async move {
-            let mut session = ground.admin.connect().await?;
+            let mut session = connect(&ground.admin).await?;
             let before = number(&mut session, COUNTED).await?;
             let began = Instant::now();
             sleep(MEASURED_OVER).await;

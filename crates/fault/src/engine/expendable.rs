@@ -1,7 +1,7 @@
 //! Data destroyed or made to differ: faults that cannot be taken back.
 
 use super::table::TableName;
-use super::{ASKED_WITHIN, failed, number, reach, replica, unanswered, within};
+use super::{ASKED_WITHIN, connect, failed, number, reach, replica, unanswered, within};
 use crate::FaultError;
 use crate::journal::Undo;
 use crate::kinds::{Asked, Checking, Effect, Failure, Family, Kind, Mechanism, Pending, Refusal, Scope, StillThere};
@@ -203,7 +203,7 @@ fn preflight<P: Destroys + 'static>(asked: Asked) -> Checking {
             )));
         }
         let plan = wanted.plan(&asked);
-        let mut session = admin.connect().await.map_err(|problem| unanswered(&admin, &problem))?;
+        let mut session = connect(&admin).await.map_err(|problem| unanswered(&admin, &problem))?;
         let follows = within(ASKED_WITHIN, replica::look(&mut session)).await;
         let follows = follows.map_err(|problem| unanswered(&admin, &problem))?.is_some();
         if P::wants_a_replica() && !follows {
@@ -229,7 +229,7 @@ struct Destruction {
 
 impl Destruction {
     async fn session(&self) -> Result<Session, EngineError> {
-        let mut session = self.admin.connect().await?;
+        let mut session = connect(&self.admin).await?;
         let most = DESTROYED_WITHIN.as_secs();
         session.run(&format!("SET SESSION lock_wait_timeout={most}, max_statement_time={most}")).await?;
         Ok(session)

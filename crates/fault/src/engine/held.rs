@@ -6,7 +6,7 @@
 //! `IS_USED_LOCK` says which session to kill.
 
 use super::table::Place;
-use super::{ASKED_WITHIN, DONE_WITHIN, MEASURED_WITHIN, NO_SESSION, cell, failed, unanswered, within};
+use super::{ASKED_WITHIN, DONE_WITHIN, MEASURED_WITHIN, NO_SESSION, cell, connect, failed, unanswered, within};
 use crate::FaultError;
 use crate::journal::Undo;
 use crate::kinds::{Asked, Checking, Effect, Failure, Mechanism, Pending, Refusal, StillThere};
@@ -29,8 +29,6 @@ const NAMES_PER_QUESTION: u32 = 256;
 /// A killed session lets go within milliseconds, unless it has much to roll back.
 const ENDED_WITHIN: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
-/// The place kept for an administrator may be taken for a moment by another one.
-const ROOM_WITHIN: Duration = Duration::from_secs(2);
 
 /// The number of the session that makes the schema of an attack, before there are others.
 const MAKER: u32 = u32::MAX;
@@ -139,7 +137,7 @@ pub(super) fn preflight<P: Parameters + Send + 'static, H: Hold>(
     Box::pin(async move {
         let (place, hold) = make(asked.parameters()?);
         let admin = super::reach(&asked)?;
-        let mut session = admin.connect().await.map_err(|problem| unanswered(&admin, &problem))?;
+        let mut session = connect(&admin).await.map_err(|problem| unanswered(&admin, &problem))?;
         let checking = async {
             if let Some(place) = &place
                 && let Some(why) = place.check(&mut session).await?
@@ -319,7 +317,7 @@ pub(super) fn verify_undone(undo: &Undo) -> Pending<'_, Result<String, StillTher
 
 impl Sessions {
     async fn end(&self) -> Result<(), EngineError> {
-        let mut session = match self.connect().await {
+        let mut session = match connect(&self.admin).await {
             Ok(session) => session,
             Err(_) if !self.admin.process.alive() => return Ok(()),
             Err(problem) => return Err(problem),
@@ -335,7 +333,7 @@ impl Sessions {
     }
 
     async fn look(&self) -> Result<Result<String, StillThere>, EngineError> {
-        let mut session = match self.connect().await {
+        let mut session = match connect(&self.admin).await {
             Ok(session) => session,
             Err(_) if !self.admin.process.alive() => {
                 return Ok(Ok("the server was ended since, and all sessions with it".to_owned()));
@@ -363,19 +361,6 @@ impl Sessions {
             return Ok(Ok("no session of the attack is left, and its schema is gone".to_owned()));
         }
         Ok(Ok("no session of the attack is left".to_owned()))
-    }
-
-    /// The one place that is kept for an administrator may be taken for a moment.
-    async fn connect(&self) -> Result<Session, EngineError> {
-        let began = Instant::now();
-        loop {
-            match self.admin.connect().await {
-                Err(EngineError::Refused { code: super::TOO_MANY, .. }) if began.elapsed() < ROOM_WITHIN => {
-                    sleep(LOOK_EVERY).await;
-                }
-                other => return other,
-            }
-        }
     }
 
     async fn kill(&self, session: &mut Session) -> Result<(), EngineError> {

@@ -2,7 +2,7 @@
 
 use super::owned::{self, Setting};
 use super::table::TableName;
-use super::{PROBE, cell, number};
+use super::{PROBE, cell, connect, number};
 use crate::kinds::{Effect, Family, Kind, Pending, Scope};
 use crate::shape::{Parameters, Shape};
 use firedrill_engine::{Admin, EngineError, Session};
@@ -94,7 +94,7 @@ impl Setting for Counter {
 
     fn measure<'a>(&'a self, admin: &'a Admin) -> Pending<'a, Result<Effect, EngineError>> {
         Box::pin(async move {
-            let mut session = admin.connect().await?;
+            let mut session = connect(admin).await?;
             let insert = format!("INSERT INTO {} () VALUES ()", self.table.quoted());
             let tried = session.run(&format!("{PROBE}; START TRANSACTION; {insert}; ROLLBACK")).await;
             let count = number(&mut session, &self.counter()).await?;

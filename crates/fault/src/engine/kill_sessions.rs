@@ -1,7 +1,7 @@
 //! Sessions of the application killed.
 
 use super::held::{self, Ground, Hold, Work};
-use super::{NO_SESSION, number};
+use super::{NO_SESSION, connect, number};
 use crate::kinds::{Effect, Family, Kind, Pending, Scope};
 use crate::shape::{Parameters, Shape};
 use firedrill_engine::{EngineError, Session, Table, literal};
@@ -123,7 +123,7 @@ impl Hold for Killing {
             if self.first.is_empty() {
                 return Ok(Effect::NotSeen(format!("there was no session{} to kill", self.whose())));
             }
-            let mut session = ground.admin.connect().await?;
+            let mut session = connect(&ground.admin).await?;
             let ids: Vec<String> = self.first.iter().map(u64::to_string).collect();
             let left = format!("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE ID IN ({})", ids.join(", "));
             let began = Instant::now();

@@ -2,7 +2,7 @@
 
 use super::held::{self, Ground, Hold, Work};
 use super::table::Place;
-use super::{cell, number};
+use super::{cell, connect, number};
 use crate::kinds::{Effect, Family, Kind, Pending, Scope};
 use crate::shape::{Parameters, Shape};
 use firedrill_engine::EngineError;
@@ -82,7 +82,7 @@ impl Hold for Transaction {
 
     fn measure<'a>(&'a mut self, ground: &'a Ground) -> Pending<'a, Result<Effect, EngineError>> {
         Box::pin(async move {
-            let mut probe = ground.admin.connect().await?;
+            let mut probe = connect(&ground.admin).await?;
             let id = self.id.unwrap_or_default();
             let query = format!(
                 "SELECT COUNT(*) FROM information_schema.INNODB_TRX WHERE trx_mysql_thread_id={id} AND trx_state='RUNNING'"

@@ -2,7 +2,7 @@
 
 use super::held::{self, Ground, Hold, Work};
 use super::table::{Place, TableName};
-use super::{LOCK_WAIT, kept_waiting, number};
+use super::{LOCK_WAIT, connect, kept_waiting, number};
 use crate::kinds::{Effect, Family, Kind, Pending, Scope};
 use crate::shape::{Parameters, Shape};
 use firedrill_engine::{EngineError, Session, literal};
@@ -87,7 +87,7 @@ impl Hold for MetadataLock {
                 let wanted = "the table's definition for itself";
                 return kept_waiting(&ground.admin, wanted, &want(&table)).await;
             }
-            let mut session = ground.admin.connect().await?;
+            let mut session = connect(&ground.admin).await?;
             let waiting = format!(
                 "SELECT COUNT(*) FROM information_schema.PROCESSLIST \
                  WHERE STATE='Waiting for table metadata lock' AND INFO={}",

@@ -37,6 +37,7 @@ use crate::kinds::{Asked, Effect, Failure, Refusal};
 use firedrill_engine::{Admin, EngineError, Session, Table};
 use firedrill_model::Span;
 use std::time::{Duration, Instant};
+use tokio::time::sleep;
 
 /// How long a probe waits for a lock before it counts as kept from it: a thousand times what a free one takes.
 const PROBE_WAITS: Duration = Duration::from_millis(250);
@@ -53,6 +54,10 @@ const MEASURED_WITHIN: Duration = Duration::from_secs(10);
 /// The end of what was held, and the look whether it is gone.
 const ENDED_WITHIN: Duration = Duration::from_secs(10);
 
+/// See [`connect`].
+const ROOM_WITHIN: Duration = Duration::from_secs(2);
+const ROOM_EVERY: Duration = Duration::from_millis(5);
+
 /// The server's number for a lock that was not granted in time.
 const LOCK_WAIT: u16 = 1205;
 /// … for a session that does not exist (any more).
@@ -64,6 +69,20 @@ const TOO_MANY: u16 = 1040;
 #[allow(clippy::unnecessary_wraps, reason = "the form that a kind wants; nothing of the host can be missing")]
 fn by_sql() -> Result<String, String> {
     Ok("SQL in a session of the administrator".to_owned())
+}
+
+/// A session of the administrator. Of a server without room for more it gets the one place that is kept, which may be
+/// taken for a moment by another one of ours.
+async fn connect(admin: &Admin) -> Result<Session, EngineError> {
+    let began = Instant::now();
+    loop {
+        match admin.connect().await {
+            Err(EngineError::Refused { code: TOO_MANY, .. }) if began.elapsed() < ROOM_WITHIN => {
+                sleep(ROOM_EVERY).await;
+            }
+            other => return other,
+        }
+    }
 }
 
 /// The way to the server that a fault is aimed at, or why there is none.
@@ -110,7 +129,7 @@ async fn number(session: &mut Session, query: &str) -> Result<u64, EngineError> 
 
 /// Whether a session of nobody in particular is kept waiting by a lock.
 async fn kept_waiting(admin: &Admin, wanted: &str, statement: &str) -> Result<Effect, EngineError> {
-    let mut probe = admin.connect().await?;
+    let mut probe = connect(admin).await?;
     probe.run(PROBE).await?;
     let began = Instant::now();
     match tokio::time::timeout(PROBE_WAITS, probe.run(statement)).await {

@@ -6,7 +6,7 @@
 //! to the last statement, so a command and an undo never cross.
 
 use super::held::{Held, Work};
-use super::{ASKED_WITHIN, DONE_WITHIN, ENDED_WITHIN, MEASURED_WITHIN, failed, reach, unanswered, within};
+use super::{ASKED_WITHIN, DONE_WITHIN, ENDED_WITHIN, MEASURED_WITHIN, connect, failed, reach, unanswered, within};
 use crate::FaultError;
 use crate::journal::Undo;
 use crate::kinds::{Asked, Checking, Effect, Failure, Mechanism, Pending, Refusal, StillThere};
@@ -84,7 +84,7 @@ pub(super) fn preflight<S: Setting>(asked: Asked) -> Checking {
         let admin = reach(&asked)?;
         // Before the look, so that a command between the two is noticed.
         let turn = admin.turn();
-        let mut session = admin.connect().await.map_err(|problem| unanswered(&admin, &problem))?;
+        let mut session = connect(&admin).await.map_err(|problem| unanswered(&admin, &problem))?;
         let looked = within(ASKED_WITHIN, S::look(wanted, &mut session)).await;
         let looked = looked.map_err(|problem| unanswered(&admin, &problem))?;
         let setting = looked.map_err(|why| Refusal(format!("{}: {why}", admin.node)))?;
@@ -114,7 +114,7 @@ impl<S: Setting> Mechanism for Changing<S> {
                     let text = "a command of the keeper is changing the server just now; try again when it is done";
                     return Err(EngineError::Failed(text.to_owned()));
                 };
-                let mut session = changed.admin.connect().await?;
+                let mut session = connect(&changed.admin).await?;
                 changed.setting.change(&mut session).await
             };
             within(DONE_WITHIN, change)
@@ -172,7 +172,7 @@ impl<S: Setting> Changed<S> {
 
     async fn restore(&self) -> Result<(), EngineError> {
         let Whose::Ours(_held) = self.whose().await else { return Ok(()) };
-        let mut session = self.admin.connect().await?;
+        let mut session = connect(&self.admin).await?;
         self.setting.restore(&mut session).await
     }
 
@@ -190,7 +190,7 @@ impl<S: Setting> Changed<S> {
                 }
                 Whose::Ours(held) => {
                     drop(held);
-                    let mut session = self.admin.connect().await?;
+                    let mut session = connect(&self.admin).await?;
                     match self.setting.restored(&mut session).await? {
                         Ok(seen) => return Ok(Ok(seen)),
                         Err(not_yet) if began.elapsed() > RESTORED_WITHIN => {

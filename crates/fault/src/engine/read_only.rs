@@ -1,7 +1,7 @@
 //! Who may write, flipped.
 
-use super::number;
 use super::owned::{self, Setting};
+use super::{connect, number};
 use crate::kinds::{Effect, Family, Kind, Pending, Scope};
 use crate::shape::{Parameters, Shape};
 use firedrill_engine::{Admin, EngineError, Session};
@@ -89,7 +89,7 @@ impl Setting for Flip {
     fn measure<'a>(&'a self, admin: &'a Admin) -> Pending<'a, Result<Effect, EngineError>> {
         Box::pin(async move {
             let Some(Ok(mut probe)) = admin.connect_unprivileged().await else {
-                let mut session = admin.connect().await?;
+                let mut session = connect(admin).await?;
                 let now = number(&mut session, "SELECT @@global.read_only").await?;
                 let seen = format!("read_only is {now}; no unprivileged account could be had to try a write with");
                 return Ok(if now == self.value() { Effect::Seen(seen) } else { Effect::NotSeen(seen) });

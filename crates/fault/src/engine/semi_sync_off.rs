@@ -1,7 +1,7 @@
 //! Semi-synchronous replication lost.
 
 use super::owned::{self, Setting};
-use super::{number, replica};
+use super::{connect, number, replica};
 use crate::kinds::{Effect, Family, Kind, Pending, Scope};
 use crate::shape::{Parameters, Shape};
 use firedrill_engine::{Admin, EngineError, Session, Table};
@@ -63,7 +63,7 @@ impl Setting for Off {
 
     fn measure<'a>(&'a self, admin: &'a Admin) -> Pending<'a, Result<Effect, EngineError>> {
         Box::pin(async move {
-            let mut session = admin.connect().await?;
+            let mut session = connect(admin).await?;
             let tables = session.run("SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_master_status'").await?;
             let status = tables.first().and_then(Table::first).and_then(|row| row.at(1)).unwrap_or("?").to_owned();
             let seen = format!("Rpl_semi_sync_master_status is {status}: commits wait for no replica");

@@ -1,7 +1,7 @@
 //! Load by statements that take long.
 
 use super::held::{self, Ground, Hold, Work};
-use super::number;
+use super::{connect, number};
 use crate::kinds::{Effect, Family, Kind, Pending, Scope};
 use crate::shape::{Parameters, Shape};
 use firedrill_engine::{EngineError, Session, literal};
@@ -122,7 +122,7 @@ impl Hold for SlowQueries {
 
     fn measure<'a>(&'a mut self, ground: &'a Ground) -> Pending<'a, Result<Effect, EngineError>> {
         Box::pin(async move {
-            let mut session = ground.admin.connect().await?;
+            let mut session = connect(&ground.admin).await?;
             let mark = literal(&format!("%{}%", ground.mark.schema()));
             let running = format!(
                 "SELECT COUNT(*) FROM information_schema.PROCESSLIST \

@@ -1,5 +1,6 @@
 //! Replication stopped.
 
+use super::connect;
 use super::owned::{self, Setting};
 use super::replica::{self, Source};
 use crate::kinds::{Effect, Family, Kind, Pending, Scope};
@@ -104,7 +105,7 @@ impl Setting for Stopped {
 
     fn measure<'a>(&'a self, admin: &'a Admin) -> Pending<'a, Result<Effect, EngineError>> {
         Box::pin(async move {
-            let mut session = admin.connect().await?;
+            let mut session = connect(admin).await?;
             let Some(replica) = replica::look(&mut session).await? else {
                 return Ok(Effect::NotSeen("the server is no replica any more".to_owned()));
             };

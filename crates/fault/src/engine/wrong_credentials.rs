@@ -1,5 +1,6 @@
 //! A replica that its source does not let in.
 
+use super::connect;
 use super::owned::{self, Setting};
 use super::replica::{self, Replica};
 use crate::kinds::{Effect, Family, Kind, Pending, Scope};
@@ -82,7 +83,7 @@ impl Setting for Right {
 
     fn measure<'a>(&'a self, admin: &'a Admin) -> Pending<'a, Result<Effect, EngineError>> {
         Box::pin(async move {
-            let mut session = admin.connect().await?;
+            let mut session = connect(admin).await?;
             let began = Instant::now();
             loop {
                 let replica = replica::look(&mut session).await?;
