@@ -97,7 +97,8 @@ impl Hold for Lag {
             let (mut blocker, watcher) = (ground.session(0).await?, ground.session(1).await?);
             let tables = blocker.run(POSITIONS).await?;
             let names: Vec<&str> = tables.iter().flat_map(Table::rows).filter_map(|row| row.at(0)).collect();
-            self.lock = format!("LOCK TABLES {} WRITE", names.join(" WRITE, "));
+            // Not a write lock, for which `read_only=1` would wait.
+            self.lock = format!("LOCK TABLES {} READ", names.join(" READ, "));
             blocker.run(&self.lock).await?;
             let (delay, lock) = (self.delay.duration(), self.lock.clone());
             Ok(Box::pin(async move {
@@ -112,8 +113,8 @@ impl Hold for Lag {
     fn measure<'a>(&'a mut self, ground: &'a Ground) -> Pending<'a, Result<Effect, EngineError>> {
         Box::pin(async move {
             // Unlike the applier, a probe of a delay shorter than the probe gets through.
-            let statement = "SELECT 1 FROM mysql.gtid_slave_pos LIMIT 1";
-            kept_waiting(&ground.admin, "the table of applied positions, as the applier does,", statement).await
+            let statement = "LOCK TABLES mysql.gtid_slave_pos WRITE";
+            kept_waiting(&ground.admin, "to write down an applied position, as the applier does,", statement).await
         })
     }
 }
