@@ -112,9 +112,9 @@ impl Setting for Stopped {
             let stopped = !(self.receiver && replica.tries || self.applier && replica.applies);
             let at = if replica.received.is_empty() { "nothing".to_owned() } else { replica.received };
             Ok(if stopped {
-                Effect::Seen(format!("{} stopped; received is {at}", self.names()))
+                Effect::Seen(format!("{}: stopped; received is {at}", self.names()))
             } else {
-                Effect::NotSeen(format!("{} still run, or were started again", self.names()))
+                Effect::NotSeen(format!("{}: still running, or started again", self.names()))
             })
         })
     }
@@ -144,13 +144,13 @@ impl Setting for Stopped {
                 return Ok(Ok(format!("it was given another source since, {}", replica.source)));
             }
             if self.receiver && !replica.tries || self.applier && !replica.applies {
-                return Ok(Err(format!("{} do not run again", self.names())));
+                return Ok(Err(format!("{}: not running again", self.names())));
             }
             let receiver = match (self.receiver, replica.receives, replica.receiver_error) {
                 (true, false, Some(error)) => format!(" (the receiver cannot reach its source: {error})"),
                 _ => String::new(),
             };
-            Ok(Ok(format!("{} started again{receiver}", self.names())))
+            Ok(Ok(format!("{}: started again{receiver}", self.names())))
         })
     }
 }
