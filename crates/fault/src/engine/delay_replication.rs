@@ -88,7 +88,10 @@ impl Hold for Lag {
     fn check<'a>(&'a self, session: &'a mut Session) -> Pending<'a, Result<Option<String>, EngineError>> {
         Box::pin(async move {
             let follows = replica::look(session).await?.is_some_and(|replica| replica.applies);
-            Ok((!follows).then(|| "it does not apply changes of a source; aim at a replica that does".to_owned()))
+            if !follows {
+                return Ok(Some("it does not apply changes of a source; aim at a replica that does".to_owned()));
+            }
+            held::may_write_lock(session).await
         })
     }
 
@@ -97,8 +100,9 @@ impl Hold for Lag {
             let (mut blocker, watcher) = (ground.session(0).await?, ground.session(1).await?);
             let tables = blocker.run(POSITIONS).await?;
             let names: Vec<&str> = tables.iter().flat_map(Table::rows).filter_map(|row| row.at(0)).collect();
-            // Not a write lock, for which `read_only=1` would wait.
-            self.lock = format!("LOCK TABLES {} READ", names.join(" READ, "));
+            // A read lock would have to wait until an applier under load has nothing to do.
+            self.lock = format!("LOCK TABLES {} WRITE", names.join(" WRITE, "));
+            held::say_write_locked(&mut blocker).await?;
             blocker.run(&self.lock).await?;
             let (delay, lock) = (self.delay.duration(), self.lock.clone());
             Ok(Box::pin(async move {
@@ -113,8 +117,8 @@ impl Hold for Lag {
     fn measure<'a>(&'a mut self, ground: &'a Ground) -> Pending<'a, Result<Effect, EngineError>> {
         Box::pin(async move {
             // Unlike the applier, a probe of a delay shorter than the probe gets through.
-            let statement = "LOCK TABLES mysql.gtid_slave_pos WRITE";
-            kept_waiting(&ground.admin, "to write down an applied position, as the applier does,", statement).await
+            let statement = "SELECT 1 FROM mysql.gtid_slave_pos LIMIT 1";
+            kept_waiting(&ground.admin, "the table of applied positions, as the applier does,", statement).await
         })
     }
 }

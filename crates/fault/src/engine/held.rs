@@ -6,7 +6,9 @@
 //! `IS_USED_LOCK` says which session to kill.
 
 use super::table::Place;
-use super::{ASKED_WITHIN, DONE_WITHIN, MEASURED_WITHIN, NO_SESSION, cell, connect, failed, unanswered, within};
+use super::{
+    ASKED_WITHIN, DONE_WITHIN, MEASURED_WITHIN, NO_SESSION, cell, connect, failed, replica, unanswered, within,
+};
 use crate::FaultError;
 use crate::journal::Undo;
 use crate::kinds::{Asked, Checking, Effect, Failure, Mechanism, Pending, Refusal, StillThere};
@@ -35,6 +37,28 @@ const MAKER: u32 = u32::MAX;
 
 /// What schemas of attacks are called; the rest is sixteen digits.
 const PREFIX: &str = "firedrill_attack_";
+
+/// Held by a session that locks a table for writing: `read_only=1` waits for such a session, so a writable replica could
+/// not be closed again as long as it lasts.
+const WRITE_LOCKED: &str = "firedrill_write_locked";
+
+/// Why a table must not be locked for writing now, if so.
+pub(super) async fn may_write_lock(session: &mut Session) -> Result<Option<String>, EngineError> {
+    let writable = super::number(session, "SELECT @@global.read_only").await? == 0;
+    let open = writable && replica::look(session).await?.is_some();
+    Ok(open.then(|| "it is a replica that takes writes; while a table is locked it could not be closed".to_owned()))
+}
+
+/// Has [`is_write_locked`] answer yes for as long as the session lives. Another session that says so already is as good.
+pub(super) async fn say_write_locked(session: &mut Session) -> Result<(), EngineError> {
+    session.run(&format!("SELECT GET_LOCK({}, 0)", literal(WRITE_LOCKED))).await.map(drop)
+}
+
+/// Whether an attack has locked a table for writing.
+pub(super) async fn is_write_locked(session: &mut Session) -> Result<bool, EngineError> {
+    let question = format!("SELECT IS_USED_LOCK({}) IS NOT NULL", literal(WRITE_LOCKED));
+    Ok(super::number(session, &question).await? != 0)
+}
 
 /// What sessions of one attack are known by.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

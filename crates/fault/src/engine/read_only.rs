@@ -1,7 +1,7 @@
 //! Who may write, flipped.
 
 use super::owned::{self, Setting};
-use super::{connect, number};
+use super::{connect, held, number};
 use crate::kinds::{Effect, Family, Kind, Pending, Scope};
 use crate::shape::{Parameters, Shape};
 use firedrill_engine::{Admin, EngineError, Session};
@@ -71,6 +71,11 @@ impl Setting for Flip {
             let now = number(session, "SELECT @@global.read_only").await?;
             if now == flip.value() {
                 return Ok(Err(format!("read_only is {now} already: nothing could be measured or put back")));
+            }
+            if wanted.to == To::Writable && held::is_write_locked(session).await? {
+                return Ok(Err(
+                    "an attack has locked a table, and read_only=1 would wait for it; end that first".to_owned()
+                ));
             }
             Ok(Ok(flip))
         })

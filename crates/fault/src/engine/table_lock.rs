@@ -5,7 +5,7 @@ use super::kept_waiting;
 use super::table::{Place, TableName};
 use crate::kinds::{Effect, Family, Kind, Pending, Scope};
 use crate::shape::{Parameters, Shape};
-use firedrill_engine::EngineError;
+use firedrill_engine::{EngineError, Session};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -71,9 +71,19 @@ impl Hold for TableLock {
         1
     }
 
+    fn check<'a>(&'a self, session: &'a mut Session) -> Pending<'a, Result<Option<String>, EngineError>> {
+        match self.lock {
+            Mode::Write => Box::pin(held::may_write_lock(session)),
+            Mode::Read => Box::pin(async { Ok(None) }),
+        }
+    }
+
     fn take<'a>(&'a mut self, ground: &'a Ground) -> Pending<'a, Result<Work, EngineError>> {
         Box::pin(async move {
             let mut session = ground.session(0).await?;
+            if self.lock == Mode::Write {
+                held::say_write_locked(&mut session).await?;
+            }
             session.run(&format!("LOCK TABLES {} {}", ground.table(), self.mode())).await?;
             Ok(held::keep(vec![session]))
         })

@@ -465,10 +465,20 @@ async fn attacks_on_one_server_end_in_any_order() {
         ("lag", Fault::new("delay-replication").with("delay", "1h")),
         ("rows", Fault::new("row-lock")),
         ("full", Fault::new("connections")),
-        ("open", Fault::new("read-only").with("to", "writable")),
+        ("mute", Fault::new("stop-replication").with("threads", "receiver")),
         ("trx", Fault::new("long-transaction")),
     ];
     for turn in 0..faults.len() {
+        let [lag, open] = [faults[0].1.clone(), Fault::new("read-only").with("to", "writable")];
+        for (one, other) in [(lag.clone(), open.clone()), (open, lag)] {
+            let pair = [(one, "first", AttackState::Active), (other, "second", AttackState::Refused)];
+            for (fault, name, expected) in pair {
+                let spec = AttackSpec { id: id(&format!("{}-{name}{turn}", fault.kind)), ..on(replica, fault) };
+                let report = agent.faults.inject(spec).await;
+                assert_eq!(report.state, expected, "these two could not end in any order: {}", report.evidence);
+            }
+            agent.faults.undo_all("test").await;
+        }
         for (name, fault) in &faults {
             let spec = AttackSpec { id: id(&format!("{name}{turn}")), ..on(replica, fault.clone()) };
             let report = agent.faults.inject(spec).await;
