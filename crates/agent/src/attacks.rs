@@ -24,6 +24,10 @@ use tokio_util::task::AbortOnDropHandle;
 /// first, and those that a late instruction began.
 const EXPIRED_LOOK_EVERY: Duration = Duration::from_millis(250);
 
+/// The tag of a host whose database may lose its data: `expendable: "true"`. It stands in the agent's own configuration,
+/// which no server changes.
+const EXPENDABLE: &str = "expendable";
+
 /// The faults of this host.
 #[derive(Debug)]
 pub(crate) struct Attacks {
@@ -181,7 +185,10 @@ async fn forward(
 
 fn context(config: &AgentConfig, nodes: Arc<Nodes>) -> Context {
     let mut context = Context::new(config.host.clone());
+    let servers_of_nodes = Arc::clone(&nodes);
     context.database = Box::new(move |node| nodes.process(node));
+    context.admin = Box::new(move |node| servers_of_nodes.admin(node));
+    context.expendable = config.tags.get(EXPENDABLE).is_some_and(|value| value == "true");
     // The one other host that every agent knows, and that must stay reachable.
     let servers = Arc::new(config.servers.clone());
     let acquaintances = Arc::clone(&servers);

@@ -3,7 +3,7 @@
 //! Commands to one node run beside each other: the engine itself gives the turn to change a server to one at a time,
 //! and a fence waits for none of them.
 
-use firedrill_engine::{Instance, InstanceConfig};
+use firedrill_engine::{Admin, Instance, InstanceConfig};
 use firedrill_host::process::Identity;
 use firedrill_model::command::FailureKind;
 use firedrill_model::{CommandFailure, NodeCommand, NodeName, NodeReply, Span};
@@ -43,6 +43,11 @@ impl Nodes {
     /// The server process of a node; `None` when there is none, or no such node.
     pub(crate) fn process(&self, node: &NodeName) -> Option<Identity> {
         self.nodes.get(node)?.instance.process()
+    }
+
+    /// The way to the running server of a node, for faults inside it; `None` when there is none, or no such node.
+    pub(crate) fn admin(&self, node: &NodeName) -> Option<Admin> {
+        self.nodes.get(node)?.instance.admin()
     }
 
     /// Carries a command out.

@@ -106,6 +106,11 @@ impl InstanceConfig {
         self.work_dir.join("server.identity")
     }
 
+    /// How many commands that change it the server had; see [`crate::Admin::turn`].
+    pub(crate) fn turns_file(&self) -> PathBuf {
+        self.work_dir.join("turns")
+    }
+
     /// Present while nobody may start the server by himself: it was fenced.
     pub(crate) fn fenced_file(&self) -> PathBuf {
         self.work_dir.join("fenced")

@@ -1,5 +1,6 @@
 //! One database server on this host: the door to everything else in this crate.
 
+use crate::admin::Admin;
 use crate::config::InstanceConfig;
 use crate::error::EngineError;
 use crate::mariadb::Server;
@@ -41,6 +42,12 @@ impl Instance {
     #[must_use]
     pub fn process(&self) -> Option<Identity> {
         self.server.process.find()
+    }
+
+    /// The way to the running server for faults; `None` when there is none.
+    #[must_use]
+    pub fn admin(&self) -> Option<Admin> {
+        self.process().map(|process| Admin::new(&self.server.config, process))
     }
 
     /// One look at the server. Takes about a millisecond, and never more than a fifth of a second, whatever the state

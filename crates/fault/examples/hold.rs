@@ -1,13 +1,14 @@
 //! A minimal agent: puts attacks in place, prints their reports, and holds them until it is killed.
 //!
 //! ```text
-//! hold DIR [--rescue] [--crash STEP] ATTACK-JSON…    the agent; with --crash it kills itself at that step
+//! hold DIR [--rescue] [--crash STEP] [--admin JSON] ATTACK-JSON…    the agent; with --crash it kills itself at that step
 //! hold DIR --as-rescue                               its rescue process
 //! hold DIR --as-worker JOB                           a worker process of it
 //! ```
 //!
 //! The integration tests crash it at every step of an attack and look at what is left.
 
+use firedrill_engine::Admin;
 use firedrill_fault::{Context, Faults, Step, rescue, worker};
 use firedrill_host::process::{Signal, Spawn, Stream};
 use firedrill_model::AttackSpec;
@@ -44,6 +45,10 @@ async fn main() -> Outcome<()> {
             "--crash" => {
                 let wanted = arguments.next().ok_or("at which step?")?;
                 context.on_step = Box::new(move |_, step| crash_at(&wanted, step));
+            }
+            "--admin" => {
+                let admin: Admin = serde_json::from_str(&arguments.next().ok_or("which way to a server?")?)?;
+                context.admin = Box::new(move |node| (admin.node == *node).then(|| admin.clone()));
             }
             attack => attacks.push(serde_json::from_str(attack)?),
         }

@@ -5,6 +5,7 @@ use crate::attack::{self, Attack, Ground, Step};
 use crate::journal::{self, Hold, Journal, Record};
 use crate::rescue::Lifeline;
 use crate::state::host_down::Down;
+use firedrill_engine::Admin;
 use firedrill_host::clock;
 use firedrill_host::process::{Identity, Spawn};
 use firedrill_model::attack::{AttackReport, AttackState};
@@ -29,6 +30,8 @@ const HOLDER_LOCK: &str = "holder.lock";
 pub type FindDatabase = dyn Fn(&NodeName) -> Option<Identity> + Send + Sync;
 /// Orders the host down, or says why that did not work.
 pub type TakeDown = dyn Fn(Down) -> Result<(), String> + Send + Sync;
+/// Finds the way to the server of a node.
+pub type FindAdmin = dyn Fn(&NodeName) -> Option<Admin> + Send + Sync;
 /// Is told of a step of an attack.
 pub type OnStep = dyn Fn(&AttackId, Step) + Send + Sync;
 
@@ -38,6 +41,10 @@ pub struct Context {
     pub host: HostName,
     /// The database server process of a node that lives here; `None` when there is none (now).
     pub database: Box<FindDatabase>,
+    /// The way to the running database server of a node that lives here, for faults inside it; `None` when there is none.
+    pub admin: Box<FindAdmin>,
+    /// Whether the data of the nodes that live here may be lost: only then faults are accepted that destroy data.
+    pub expendable: bool,
     /// TCP endpoints on other hosts that may be connected to and left at once, to measure paths with. Hosts that
     /// appear here, and the peers that an attack names, are also probed on a closed port.
     pub acquaintances: Box<dyn Fn() -> Vec<SocketAddr> + Send + Sync>,
@@ -63,6 +70,8 @@ impl Context {
         Self {
             host,
             database: Box::new(|_| None),
+            admin: Box::new(|_| None),
+            expendable: false,
             acquaintances: Box::new(Vec::new),
             servers: Box::new(Vec::new),
             rescue: None,

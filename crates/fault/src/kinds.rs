@@ -5,7 +5,7 @@ use crate::network::{bandwidth, corruption, dns, duplication, latency, loss, par
 use crate::resource::{cpu, cpu_quota, descriptors, disk_fill, disk_io, inodes, io_throttle, memory, threads};
 use crate::shape::{self, Parameters, Shape};
 use crate::state::{crash_loop, host_down};
-use crate::{Context, FaultError, kill, pause, storage};
+use crate::{Context, FaultError, engine, kill, pause, storage};
 use firedrill_host::HostError;
 use firedrill_host::capabilities::Need;
 use firedrill_model::{AttackId, Fault, NodeName};
@@ -104,6 +104,25 @@ pub static KINDS: &[&Kind] = &[
     &threads::KIND,
     &cpu_quota::KIND,
     &io_throttle::KIND,
+    &engine::connections::KIND,
+    &engine::deadlocks::KIND,
+    &engine::delay_replication::KIND,
+    &engine::id_exhaustion::KIND,
+    &engine::kill_sessions::KIND,
+    &engine::long_transaction::KIND,
+    &engine::metadata_lock::KIND,
+    &engine::read_only::KIND,
+    &engine::row_lock::KIND,
+    &engine::semi_sync_off::KIND,
+    &engine::slow_queries::KIND,
+    &engine::stop_replication::KIND,
+    &engine::table_lock::KIND,
+    &engine::wrong_credentials::KIND,
+    &engine::expendable::DELETE_ROWS,
+    &engine::expendable::DIVERGED_ROW,
+    &engine::expendable::DROP_DATABASE,
+    &engine::expendable::DROP_TABLE,
+    &engine::expendable::ERRANT_TRANSACTION,
 ];
 
 /// The kind of that name.

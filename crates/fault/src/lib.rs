@@ -15,6 +15,7 @@
 mod attack;
 mod availability;
 mod claim;
+mod engine;
 mod error;
 mod faults;
 pub mod journal;
@@ -35,7 +36,7 @@ pub mod worker;
 pub use attack::Step;
 pub use availability::{Availability, check_host};
 pub use error::FaultError;
-pub use faults::{ATTACKS_MAX, Context, Faults, FindDatabase, OnStep, TakeDown};
+pub use faults::{ATTACKS_MAX, Context, Faults, FindAdmin, FindDatabase, OnStep, TakeDown};
 pub use last_resort::{Undone, undo_everything};
 pub use rescue::rescue;
 pub use shape::{Input, Parameter, Shape, check_fault as check};

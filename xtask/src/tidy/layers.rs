@@ -15,7 +15,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("console", &["api", "ledger", "model"]),
     ("host", &["model"]),
     ("engine", &["host", "model"]),
-    ("fault", &["host", "model"]),
+    ("fault", &["engine", "host", "model"]),
     ("proxy", &["host", "model"]),
     ("workload", &["ledger", "model"]),
     ("agent", &["api", "engine", "fault", "host", "model", "proxy", "workload"]),

@@ -5,6 +5,7 @@ use super::status;
 use crate::config::InstanceConfig;
 use crate::error::EngineError;
 use crate::process::{self, ServerProcess};
+use crate::turns::Turns;
 use firedrill_host::process::Identity;
 use firedrill_model::{GtidPos, GtidState, NodeReply};
 use std::sync::Arc;
@@ -34,6 +35,8 @@ pub(crate) struct Server {
     /// Held while directories of clones are made, moved or removed.
     pub(super) arranging: Mutex<()>,
     turns: AtomicU64,
+    /// The same for other processes and later lives.
+    turns_on_disk: Turns,
     changing: Mutex<()>,
 }
 
@@ -71,6 +74,7 @@ impl Server {
             receiving: super::clone::Receiving::default(),
             arranging: Mutex::new(()),
             turns: AtomicU64::new(0),
+            turns_on_disk: Turns::new(config.turns_file()),
             changing: Mutex::new(()),
             config,
         }
@@ -80,6 +84,7 @@ impl Server {
     /// statements are sent, not while their effect is waited for.
     pub(crate) async fn change(&self) -> (Turn, MutexGuard<'_, ()>) {
         let guard = self.changing.lock().await;
+        self.turns_on_disk.take().await;
         (Turn(self.turns.fetch_add(1, Ordering::SeqCst) + 1), guard)
     }
 

@@ -8,6 +8,7 @@ use crate::error::EngineError;
 use firedrill_model::Endpoint;
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Opts, OptsBuilder, Row, Value};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,14 +23,14 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 
 /// One result set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Table {
+pub struct Table {
     columns: Vec<String>,
     rows: Vec<Vec<Option<String>>>,
 }
 
 /// One row of a [`Table`], by column name.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct TableRow<'a> {
+pub struct TableRow<'a> {
     columns: &'a [String],
     cells: &'a [Option<String>],
 }
@@ -43,31 +44,36 @@ impl Table {
         }
     }
 
-    pub(crate) fn rows(&self) -> impl Iterator<Item = TableRow<'_>> {
+    /// All rows.
+    pub fn rows(&self) -> impl Iterator<Item = TableRow<'_>> {
         self.rows.iter().map(|cells| TableRow { columns: &self.columns, cells })
     }
 
-    pub(crate) fn first(&self) -> Option<TableRow<'_>> {
+    /// The first row.
+    #[must_use]
+    pub fn first(&self) -> Option<TableRow<'_>> {
         self.rows().next()
     }
 }
 
 impl<'a> TableRow<'a> {
     /// The cell of that column (names compare without case, as the server's do); `None` when NULL or not there.
-    pub(crate) fn get(self, column: &str) -> Option<&'a str> {
+    #[must_use]
+    pub fn get(self, column: &str) -> Option<&'a str> {
         let at = self.columns.iter().position(|name| name.eq_ignore_ascii_case(column))?;
         self.cells.get(at)?.as_deref()
     }
 
     /// The cell at that place.
-    pub(crate) fn at(self, index: usize) -> Option<&'a str> {
+    #[must_use]
+    pub fn at(self, index: usize) -> Option<&'a str> {
         self.cells.get(index)?.as_deref()
     }
 }
 
 /// One connection.
 #[derive(Debug)]
-pub(crate) struct Session {
+pub struct Session {
     conn: Conn,
     at: Arc<str>,
 }
@@ -75,7 +81,10 @@ pub(crate) struct Session {
 impl Session {
     /// Runs one or several statements separated by `;`, and answers with their result sets (statements without one
     /// leave none). Ends at the first refusal. Must be awaited to its end, or the session dropped.
-    pub(crate) async fn run(&mut self, statements: &str) -> Result<Vec<Table>, EngineError> {
+    ///
+    /// # Errors
+    /// [`EngineError::Refused`] when the server says no, [`EngineError::NotConnected`] when the session is lost.
+    pub async fn run(&mut self, statements: &str) -> Result<Vec<Table>, EngineError> {
         let failed = |error| explain(error, &self.at, statements);
         let mut result = self.conn.query_iter(statements).await.map_err(failed)?;
         let mut tables = Vec::new();
@@ -89,11 +98,14 @@ impl Session {
                 tables.push(Table { columns, rows });
             }
         }
+        // A refusal of a later statement waits here, and would otherwise meet whoever uses the session next.
+        result.next().await.map_err(failed)?;
         Ok(tables)
     }
 
     /// The server's number for this session.
-    pub(crate) fn id(&self) -> u32 {
+    #[must_use]
+    pub fn id(&self) -> u32 {
         self.conn.id()
     }
 }
@@ -143,14 +155,27 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
-    /// As the administrator: root, recognised by the unix socket.
+    /// The administrator, recognised by the unix socket.
+    pub(crate) const ADMINISTRATOR: &str = "root";
+
+    /// As the administrator.
     pub(crate) fn admin(config: &InstanceConfig) -> Self {
-        Self::of(config, Login { user: "root".to_owned(), password: String::new() })
+        Self::administrator_at(&config.socket)
+    }
+
+    /// As the administrator of the server behind a unix socket.
+    pub(crate) fn administrator_at(socket: &Path) -> Self {
+        Self::at(socket, Login { user: Self::ADMINISTRATOR.to_owned(), password: String::new() })
     }
 
     /// As somebody else, over the unix socket too.
     pub(crate) fn of(config: &InstanceConfig, login: Login) -> Self {
-        let socket = config.socket.display().to_string();
+        Self::at(&config.socket, login)
+    }
+
+    /// As somebody at the server behind a unix socket.
+    pub(crate) fn at(socket: &Path, login: Login) -> Self {
+        let socket = socket.display().to_string();
         Self::with(OptsBuilder::default().socket(Some(&socket)), login, socket)
     }
 
@@ -224,12 +249,14 @@ impl Sessions {
 }
 
 /// A text as an SQL literal. The server runs without `NO_BACKSLASH_ESCAPES`, so both kinds of escape are needed.
-pub(crate) fn literal(text: &str) -> String {
+#[must_use]
+pub fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
 
 /// A name as an SQL identifier.
-pub(crate) fn identifier(name: &str) -> String {
+#[must_use]
+pub fn identifier(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 

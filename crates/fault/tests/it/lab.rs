@@ -58,9 +58,7 @@ impl Lab {
 
     /// Names of records and drafts in the journal.
     pub(crate) fn journalled(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(self.journal()).expect("lists");
-        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-        names.filter(|name| !name.ends_with(".lock")).collect()
+        journalled_in(self.journal())
     }
 
     /// Runs an agent's code on the near host.
@@ -90,7 +88,7 @@ impl Lab {
         let program = hold();
         let specs = attacks.iter().map(|attack| serde_json::to_string(attack).expect("serialises"));
         let child = block_on(async {
-            let spawn = Spawn::new(program).arg(self.journal()).args(arguments).args(specs);
+            let spawn = Spawn::new(hold_program()).arg(self.journal()).args(arguments).args(specs);
             spawn.netns(netns::path(&self.here)).spawn().expect("starts")
         });
         Holder { child }
@@ -171,11 +169,23 @@ impl Agent {
 
 /// As [`Lab::holder`], on this host and without one of its own.
 pub(crate) fn local_holder(journal: &Path, arguments: &[&str], attacks: &[AttackSpec]) -> Holder {
+    let specs = attacks.iter().map(|attack| serde_json::to_string(attack).expect("serialises"));
+    let spawn = Spawn::new(hold()).arg(journal).args(arguments).args(specs);
+    Holder { child: block_on(async { spawn.spawn().expect("starts") }) }
+/// `examples/hold.rs`, built.
+fn hold_program() -> PathBuf {
+    // …/deps/it-xxxx → …/examples/hold
     let own = std::env::current_exe().expect("has a path");
     let program = own.ancestors().nth(2).expect("in deps").join("examples/hold");
-    let specs = attacks.iter().map(|attack| serde_json::to_string(attack).expect("serialises"));
-    let spawn = Spawn::new(program).arg(journal).args(arguments).args(specs);
-    Holder { child: block_on(async { spawn.spawn().expect("starts") }) }
+    assert!(program.exists(), "{} is built with the tests of this crate", program.display());
+    program
+}
+
+/// Names of records and drafts in a journal.
+fn journalled_in(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).expect("lists");
+    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter(|name| !name.ends_with(".lock")).collect()
 }
 
 /// A process that holds attacks; killed when dropped.
@@ -190,7 +200,12 @@ impl Holder {
 
     /// Waits until it has killed itself (or was killed).
     pub(crate) fn dies(&self) {
-        let exit = block_on(async { tokio::time::timeout(WITHIN, self.child.exited()).await });
+        block_on(self.has_died());
+    }
+
+    /// The same, within a runtime.
+    pub(crate) async fn has_died(&self) {
+        let exit = tokio::time::timeout(WITHIN, self.child.exited()).await;
         let exit = exit.expect("dies in time").expect("watches");
         assert_eq!(exit, firedrill_host::process::Exit::Signal(Signal::SIGKILL));
     }
@@ -321,6 +336,13 @@ impl LocalAgent {
     /// Ids of the workers that are alive.
     pub(crate) fn workers(&self) -> Vec<u32> {
         workers_of(self.dir.path())
+    pub(crate) fn journalled(&self) -> Vec<String> {
+        journalled_in(self.dir.path())
+    }
+
+    /// A process that holds attacks, as [`Lab::holder`], on this host and within a runtime.
+    pub(crate) fn holder(&self, arguments: &[&str]) -> Holder {
+        Holder { child: Spawn::new(hold_program()).arg(self.dir.path()).args(arguments).spawn().expect("starts") }
     }
 
     pub(crate) async fn open(&self) -> Agent {

@@ -2,6 +2,12 @@
 //! Needs root; fails loudly without.
 
 mod crash;
+mod engine;
+mod engine_crash;
+// The recipe for servers is the engine's own.
+#[path = "../../../engine/tests/it/fleet.rs"]
+#[allow(dead_code, reason = "tests of the engine use the rest")]
+mod fleet;
 mod kill;
 mod lab;
 mod latency;
