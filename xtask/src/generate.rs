@@ -19,7 +19,8 @@ struct Generated {
 }
 
 /// Every generated file of the repository.
-const FILES: &[Generated] = &[Generated { path: "docs/cli.md", make: command_line }];
+const FILES: &[Generated] =
+    &[Generated { path: "docs/cli.md", make: command_line }, Generated { path: "docs/attacks.md", make: attacks }];
 
 /// Writes all generated files, or checks them.
 ///
@@ -58,6 +59,49 @@ fn command_line() -> Result<String> {
         was\nbroken, 2 usage or the tool's own error, 3 inconclusive, 4 refused by a guard.\n"
         .to_owned();
     describe(&mut text, &[])?;
+    Ok(text)
+}
+
+/// The reference of attacks: what each says of itself.
+fn attacks() -> Result<String> {
+    shell::run("cargo", &["build", "--locked", "--quiet", "--package", "firedrill"])?;
+    let json = shell::output("target/debug/firedrill", &["attack", "kinds", "--json"])?;
+    let kinds: Vec<serde_json::Value> = serde_json::from_str(&json).context("the kinds of attacks")?;
+    let mut text = "# Attacks\n\nMade by `cargo xtask generate` from the faults themselves. In an experiment the parameters stand \
+        beside the kind:\n\n```yaml\n- attack: {kind: latency, delay: 100ms, target: {role: replica}, duration: 20s}\n```\n\n\
+        On the command line each is an option, with `-` for `_`: `firedrill attack start latency --delay 100ms \
+        --target role=replica`;\nwithout `--target` the attack is on this host alone and needs no server. `firedrill host check` says \
+        which of them a host\ncan bear, and by which mechanism.\n"
+        .to_owned();
+    let field = |value: &serde_json::Value, name: &str| value[name].as_str().unwrap_or_default().to_owned();
+    for kind in &kinds {
+        let (name, family, scope) = (field(kind, "kind"), field(kind, "family"), field(kind, "scope"));
+        write!(
+            text,
+            "\n## {name}\n\n{} ({family}; aimed at a {scope})\n\n{}\n",
+            field(kind, "summary"),
+            field(kind, "documentation")
+        )?;
+        let parameters = kind["parameters"].as_array().map(Vec::as_slice).unwrap_or_default();
+        if parameters.is_empty() {
+            continue;
+        }
+        text.push_str("\n| parameter | value | default | |\n|---|---|---|---|\n");
+        for one in parameters {
+            let default = match one["default"].as_str() {
+                Some(default) => format!("`{default}`"),
+                None if one["required"] == true => "must be given".to_owned(),
+                None => String::new(),
+            };
+            writeln!(
+                text,
+                "| `{}` | {} | {default} | {} |",
+                field(one, "name"),
+                field(one, "form"),
+                field(one, "documentation")
+            )?;
+        }
+    }
     Ok(text)
 }
 

@@ -73,6 +73,11 @@ async fn undo_journal(
     for Rescued { id, outcome } in rescue::undo_all(journal, |_| true).await? {
         all.push((id, outcome.map(|seen| format!("{seen}; its holder was gone or hung"))));
     }
+    for record in found {
+        if !all.iter().any(|(id, _)| *id == record.id) {
+            all.push((record.id.clone(), Ok("its holder was killed, and its rescue process took it out".to_owned())));
+        }
+    }
     drop(request);
     Ok(all)
 }

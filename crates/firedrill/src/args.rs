@@ -2,7 +2,7 @@
 
 use crate::attack_options::StartAttack;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
-use firedrill_model::{AttackId, ClusterName, HostName, NodeName, OperationId, RunId, Span};
+use firedrill_model::{AttackId, ClusterName, HostName, NodeName, OperationId, RunId};
 use firedrill_sandbox::SandboxName;
 use std::path::PathBuf;
 

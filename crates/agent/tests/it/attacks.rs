@@ -5,7 +5,7 @@ use crate::link_server::{Heard, LinkServer, instruction};
 use firedrill_agent::AgentConfig;
 use firedrill_api::link::{Answer, Order, Upward};
 use firedrill_host::process::{Child, Signal, Spawn, State};
-use firedrill_model::attack::{AttackState, ProcessSelector};
+use firedrill_model::attack::AttackState;
 use firedrill_model::{AttackId, AttackSpec, Fault, Span};
 use std::path::Path;
 use std::time::{Duration, Instant};

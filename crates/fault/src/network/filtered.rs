@@ -16,6 +16,9 @@ const MEASURED_WITHIN: Duration = Duration::from_secs(4);
 /// From one probe to the next.
 const PROBE_EVERY: Duration = Duration::from_millis(10);
 
+/// What a measurement says; `None`: nothing yet, look again while there is time.
+pub(super) type Judge = Box<dyn Fn(&Seen) -> Option<Effect> + Send + Sync>;
+
 /// What a table does.
 pub(super) struct Plan {
     pub(super) hooks: Vec<Hook>,
@@ -24,8 +27,8 @@ pub(super) struct Plan {
     pub(super) chance: Option<u32>,
     /// By what it works, for reports.
     pub(super) description: String,
-    /// What the measurement says. `None`: nothing yet, look again while there is time.
-    pub(super) judge: Box<dyn Fn(&Seen) -> Option<Effect> + Send + Sync>,
+    /// Says what was seen.
+    pub(super) judge: Judge,
 }
 
 /// What was measured so far.

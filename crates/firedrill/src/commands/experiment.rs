@@ -25,7 +25,7 @@ pub(crate) async fn run(command: Experiment, connect: &Connect) -> anyhow::Resul
     match command {
         Experiment::Run { experiment, cluster, var, report, force } => {
             let client = connect::client(connect).await?;
-            let yaml = yaml_of(&client, &experiment, &var.into_iter().collect(), firedrill_fault::check).await?;
+            let yaml = yaml_of(&client, &experiment, &var.into_iter().collect()).await?;
             let start = StartRun { yaml, cluster, force, login: None };
             let done = run_to_the_end(&client, &start).await?;
             if let Some(directory) = &report {

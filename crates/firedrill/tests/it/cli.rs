@@ -4,7 +4,7 @@ use crate::fleet::program;
 use std::io::Write;
 use std::process::{Command, Output};
 
-fn firedrill(arguments: &[&str]) -> Output {
+pub(crate) fn firedrill(arguments: &[&str]) -> Output {
     Command::new(program())
         .args(arguments)
         .env("FIREDRILL_HOME", "/nonexistent/firedrill")
@@ -13,7 +13,7 @@ fn firedrill(arguments: &[&str]) -> Output {
         .expect("the program runs")
 }
 
-fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
@@ -70,6 +70,40 @@ fn the_kinds_of_attacks_are_listed_for_scripts() {
     let output = firedrill(&["attack", "kinds", "--json"]);
     assert!(output.status.success());
     let kinds: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let names: Vec<_> = kinds.as_array().expect("a list").iter().map(|kind| kind["kind"].clone()).collect();
-    assert_eq!(names, ["kill", "pause", "partition", "latency"]);
+    let kinds = kinds.as_array().expect("a list");
+    let names: Vec<_> = kinds.iter().filter_map(|kind| kind["kind"].as_str()).collect();
+    assert_eq!(names[..4], ["kill", "pause", "partition", "latency"]);
+    for kind in kinds {
+        for parameter in kind["parameters"].as_array().expect("a list") {
+            let said = ["name", "form", "documentation"].map(|field| parameter[field].as_str().unwrap_or_default());
+            assert!(said.iter().all(|text| !text.is_empty()), "{} {parameter}", kind["kind"]);
+        }
+    }
+}
+
+#[test]
+fn a_host_says_what_can_be_done_to_it() {
+    let output = firedrill(&["host", "check", "--json"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let all: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert!(all.iter().any(|one| one["kind"] == "partition"));
+    for one in all {
+        let (available, missing) = (one["available"].as_bool(), one["missing"].as_array().map(Vec::len));
+        assert_eq!(available, Some(missing == Some(0)), "what is missing is said, and only then: {one}");
+        assert!(available == Some(false) || one["mechanism"].as_str().is_some_and(|by| !by.is_empty()), "{one}");
+    }
+}
+
+#[test]
+fn each_kind_has_its_own_options() {
+    let help = firedrill(&["attack", "start", "latency", "--help"]);
+    assert!(help.status.success());
+    let text = String::from_utf8_lossy(&help.stdout).into_owned();
+    assert!(
+        ["--delay", "--jitter", "--remote-ports", "--to", "--target"].iter().all(|option| text.contains(option)),
+        "{text}"
+    );
+    let wrong = firedrill(&["attack", "start", "loss", "--percent", "200"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(stderr(&wrong).contains("not a percentage"), "{}", stderr(&wrong));
 }

@@ -14,4 +14,5 @@ mod fleet_crash;
 mod fleet_ladder;
 mod fleet_outside;
 mod fleet_planted;
+mod local_attack;
 mod sandbox;

@@ -1,7 +1,6 @@
 use super::resolve::{Scene, aims, targets};
-use firedrill_model::attack::{Direction, Percent, ProcessSelector};
 use firedrill_model::cluster::{Endpoint, NodeSpec, Policy};
-use firedrill_model::experiment::{AttackStep, FaultSpec};
+use firedrill_model::experiment::AttackStep;
 use firedrill_model::{
     ClusterSpec, ClusterView, Fault, Generation, Health, NodeView, Role, Selector, Span, Target, Timestamp,
 };
@@ -55,7 +54,7 @@ fn partition(peers: Option<Selector>, target: Selector) -> AttackStep {
     attack(peers.into_iter().fold(fault, |fault, peers| fault.with("peers", peers)), target)
 }
 
-fn peers(aim: &Aim) -> Option<Vec<String>> {
+fn peers(aim: &super::Aim) -> Option<Vec<String>> {
     aim.fault.parameters.get("peers").map(|peers| serde_json::from_value(peers.clone()).expect("addresses"))
 }
 
@@ -64,7 +63,7 @@ fn a_kill_means_the_database_of_the_host() {
     let kill = Fault::new("kill").with("signal", "SIGTERM");
     let aims = aims(&scene(), &attack(kill.clone(), role(Role::Primary))).expect("one");
     assert_eq!(aims.len(), 1);
-    assert_eq!((&aims[0].fault, aims[0].node.as_ref().map(NodeName::as_str)), (&kill, Some("east-1")));
+    assert_eq!((&aims[0].fault, aims[0].node.as_ref().map(firedrill_model::NodeName::as_str)), (&kill, Some("east-1")));
     assert!(!aims[0].severs_server);
 }
 
@@ -129,7 +128,8 @@ fn latency_cuts_the_server_off_only_when_nothing_gets_through_in_time() {
     for (delay, loss, severs) in [("200ms", 5.0, false), ("5s", 0.0, true), ("0s", 100.0, true)] {
         let fault = Fault::new("latency").with("loss_percent", loss).with("spare", Vec::<String>::new());
         let fault = fault.with("delay", delay);
-        let aims = aims(&scene(), &attack(fault, role(Role::Primary))).expect("one");
+        let scene = Scene { lease: Span::secs(5), ..scene() };
+        let aims = aims(&scene, &attack(fault, role(Role::Primary))).expect("one");
         assert_eq!(aims[0].severs_server, severs, "{delay} {loss} %");
     }
 }

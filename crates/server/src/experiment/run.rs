@@ -193,11 +193,11 @@ impl Run {
     async fn end_attack(&mut self, name: &str) -> bool {
         let steps = self.report.experiment.steps.iter();
         let kind = steps.filter_map(|step| match step {
-            StepSpec::Attack(attack) if attack.label() == name => Some(attack.fault.kind()),
+            StepSpec::Attack(attack) if attack.label() == name => Some(attack.fault.kind.clone()),
             _ => None,
         });
-        let kinds: Vec<_> = kind.collect();
-        let chosen = |report: &AttackReport| kinds.contains(&report.fault.kind());
+        let kinds: Vec<String> = kind.collect();
+        let chosen = |report: &AttackReport| kinds.contains(&report.fault.kind);
         self.undo(chosen).await;
         true
     }
@@ -210,7 +210,7 @@ impl Run {
         self.refresh_attacks().await;
         let open = |report: &&AttackReport| {
             matches!(report.state, AttackState::Active | AttackState::NoEffect | AttackState::Preparing)
-                && report.fault.kind() != "kill"
+                && !firedrill_fault::kinds::find(&report.fault.kind).is_some_and(|kind| kind.instant)
         };
         let ids: Vec<_> =
             self.report.attacks.iter().filter(open).filter(|report| chosen(report)).map(|a| a.id.clone()).collect();

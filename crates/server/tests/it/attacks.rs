@@ -6,7 +6,7 @@ use crate::keeper::{register, shop};
 use firedrill_api::client::ClientError;
 use firedrill_api::http::StartAttack;
 use firedrill_api::link::{Answer, Order, Upward};
-use firedrill_model::attack::{AttackReport, AttackState, Direction};
+use firedrill_model::attack::{AttackReport, AttackState};
 use firedrill_model::command::FailureKind;
 use firedrill_model::experiment::AttackStep;
 use firedrill_model::timeline::EventKind;
@@ -149,7 +149,13 @@ async fn a_fault_of_a_run_that_is_over_is_taken_out_when_its_host_is_back() {
     let identity = fixture.enrolled("east-1").await;
     let left = |id: &str, run: Option<&str>| {
         let fault = Fault::new("partition");
-        let spec = AttackSpec { id: AttackId(id.to_owned()), fault, duration: Span::secs(60), severs_server: false };
+        let spec = AttackSpec {
+            id: AttackId(id.to_owned()),
+            fault,
+            node: None,
+            duration: Span::secs(60),
+            severs_server: false,
+        };
         let run = run.map(|run| RunId(run.to_owned()));
         AttackRecord { report: report(&spec, AttackState::Active), cluster: Some(shop()), run }
     };

@@ -5,7 +5,7 @@ use crate::fixture::{Fixture, until};
 use crate::keeper::{register, shop};
 use firedrill_api::http::StartAttack;
 use firedrill_api::link::{Answer, Order};
-use firedrill_model::attack::{AttackReport, AttackState, ProcessSelector};
+use firedrill_model::attack::{AttackReport, AttackState};
 use firedrill_model::experiment::AttackStep;
 use firedrill_model::{AttackId, Fault, Role, RunId, Selector, Span};
 

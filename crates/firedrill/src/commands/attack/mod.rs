@@ -50,6 +50,7 @@ fn kinds(json: bool) -> anyhow::Result<Outcome> {
             .map(|kind| {
                 json!({
                     "kind": kind.name, "family": kind.family, "scope": kind.scope, "summary": kind.summary,
+                    "documentation": kind.shape.documentation(),
                     "parameters": kind.shape.parameters(),
                 })
             })
