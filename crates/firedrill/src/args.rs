@@ -83,6 +83,13 @@ pub(crate) enum Command {
         #[arg(long)]
         journal: PathBuf,
     },
+    /// Be one of the two processes of a storage layer (started by whoever mounts it, and by the other)
+    #[command(hide = true)]
+    StorageLayer {
+        /// Which one, and its directories
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
 }
 
 impl Command {
@@ -95,6 +102,7 @@ impl Command {
                 | Self::Gateway(_)
                 | Self::Workload { .. }
                 | Self::Rescue { .. }
+                | Self::StorageLayer { .. }
                 | Self::Sandbox(Sandbox::Supervise { .. })
         )
     }

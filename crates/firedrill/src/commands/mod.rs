@@ -25,6 +25,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Outcome> {
         Command::Gateway(file) => roles::gateway(&file.config).await,
         Command::Workload { spec, dir } => roles::workload(&spec, &dir).await,
         Command::Rescue { journal } => roles::rescue(&journal).await,
+        Command::StorageLayer { arguments } => roles::storage_layer(arguments).await,
         Command::Experiment(command) => experiment::run(command, connect).await,
         Command::Attack(command) => attack::run(command, connect).await,
         Command::Halt(halt) => halt::halt(&halt.reason, connect).await,

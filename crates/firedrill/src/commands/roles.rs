@@ -50,6 +50,14 @@ pub(crate) async fn rescue(journal: &Path) -> anyhow::Result<Outcome> {
     Ok(outcome)
 }
 
+/// One of the processes of a storage layer, until its file system is unmounted.
+pub(crate) async fn storage_layer(arguments: Vec<std::ffi::OsString>) -> anyhow::Result<Outcome> {
+    let own = std::env::current_exe().context("this program's own path is not known")?;
+    let program = move || firedrill_host::process::Spawn::new(&own).arg("storage-layer");
+    tokio::task::spawn_blocking(move || firedrill_fault::storage::run(arguments, &program)).await??;
+    Ok(Outcome::done())
+}
+
 fn read<T: DeserializeOwned>(file: &Path) -> anyhow::Result<T> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     serde_json::from_str(&text).with_context(|| format!("{} is not what this command reads", file.display()))
