@@ -85,7 +85,8 @@ fn preflight(asked: Asked) -> Checking {
 
 /// Probes until the time is over. A probe that has not ended by then has shown its delay, too.
 fn measure(probe: &Path, operations: &[Operation], (delay, jitter): (Duration, Duration), probes: u32) -> Effect {
-    let operation = operations.first().copied().unwrap_or(Operation::Sync);
+    let preferred = [Operation::Sync, Operation::Write].into_iter().find(|one| operations.contains(one));
+    let operation = preferred.or_else(|| operations.first().copied()).unwrap_or(Operation::Sync);
     let (tell, told) = mpsc::channel();
     let path = probe.to_owned();
     std::thread::spawn(move || {

@@ -158,7 +158,10 @@ pub(super) fn serve(dir: &Path, guardian: OwnedFd) -> io::Result<()> {
         workers: AtomicUsize::new(0),
         over,
     });
-    std::fs::OpenOptions::new().create(true).append(true).open(server.places.probe())?;
+    if !server.places.probe().exists() {
+        // With content, so that there is something to read.
+        std::fs::write(server.places.probe(), [0; 4096])?;
+    }
     if cut_short {
         // Before anybody is served: what was lost must not be seen.
         server.gate.close(Duration::ZERO)?;

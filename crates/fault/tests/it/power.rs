@@ -6,6 +6,7 @@ use firedrill_host::process::{Child, Spawn, Stream};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -276,7 +277,7 @@ fn safe_settings_lose_nothing(times: usize) {
         assert_eq!((toll.rows, toll.events), (0, 0), "power loss {time}: {toll:?}");
         all += toll.acknowledged;
     }
-    println!("{times} power losses, {all} acknowledged tokens, 0 lost");
+    let _told = writeln!(std::io::stdout(), "{times} power losses, {all} acknowledged tokens, 0 lost");
 }
 
 #[test]
@@ -298,7 +299,7 @@ fn a_power_loss_finds_unsafe_settings_and_a_kill_does_not() {
         let survives_a_kill = !settings.contains(&"--innodb-flush-log-at-trx-commit=0");
         let killed = bank.trial(settings, End::Kill);
         let cut = bank.trial(settings, End::PowerLoss);
-        println!("{settings:?}: in a kill {killed:?}, in a power loss {cut:?}");
+        let _told = writeln!(std::io::stdout(), "{settings:?}: in a kill {killed:?}, in a power loss {cut:?}");
         assert!(killed.rows == 0 && killed.events == 0 || !survives_a_kill, "{settings:?}: {killed:?}");
         let synced = settings.contains(&"--sync-binlog=1");
         // Without a synced binary log it is the log that loses; the rows are synced by the next transaction.
