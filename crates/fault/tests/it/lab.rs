@@ -85,10 +85,9 @@ impl Lab {
 
     /// A process on the near host that holds attacks (`examples/hold.rs`).
     pub(crate) fn holder(&self, arguments: &[&str], attacks: &[AttackSpec]) -> Holder {
-        let program = hold();
         let specs = attacks.iter().map(|attack| serde_json::to_string(attack).expect("serialises"));
         let child = block_on(async {
-            let spawn = Spawn::new(hold_program()).arg(self.journal()).args(arguments).args(specs);
+            let spawn = Spawn::new(hold()).arg(self.journal()).args(arguments).args(specs);
             spawn.netns(netns::path(&self.here)).spawn().expect("starts")
         });
         Holder { child }
@@ -172,13 +171,6 @@ pub(crate) fn local_holder(journal: &Path, arguments: &[&str], attacks: &[Attack
     let specs = attacks.iter().map(|attack| serde_json::to_string(attack).expect("serialises"));
     let spawn = Spawn::new(hold()).arg(journal).args(arguments).args(specs);
     Holder { child: block_on(async { spawn.spawn().expect("starts") }) }
-/// `examples/hold.rs`, built.
-fn hold_program() -> PathBuf {
-    // …/deps/it-xxxx → …/examples/hold
-    let own = std::env::current_exe().expect("has a path");
-    let program = own.ancestors().nth(2).expect("in deps").join("examples/hold");
-    assert!(program.exists(), "{} is built with the tests of this crate", program.display());
-    program
 }
 
 /// Names of records and drafts in a journal.
@@ -336,13 +328,15 @@ impl LocalAgent {
     /// Ids of the workers that are alive.
     pub(crate) fn workers(&self) -> Vec<u32> {
         workers_of(self.dir.path())
+    }
+
     pub(crate) fn journalled(&self) -> Vec<String> {
         journalled_in(self.dir.path())
     }
 
     /// A process that holds attacks, as [`Lab::holder`], on this host and within a runtime.
     pub(crate) fn holder(&self, arguments: &[&str]) -> Holder {
-        Holder { child: Spawn::new(hold_program()).arg(self.dir.path()).args(arguments).spawn().expect("starts") }
+        Holder { child: Spawn::new(hold()).arg(self.dir.path()).args(arguments).spawn().expect("starts") }
     }
 
     pub(crate) async fn open(&self) -> Agent {
