@@ -9,6 +9,7 @@
 
 mod cli;
 mod fleet;
+mod fleet_attacks;
 mod fleet_calm;
 mod fleet_crash;
 mod fleet_ladder;

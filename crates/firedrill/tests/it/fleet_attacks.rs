@@ -1,0 +1,156 @@
+//! Every attack on a live fleet: it lands, the agent that holds it is killed with SIGKILL, and the host is as it was
+//! before within the lease. And a loss of power, end to end.
+
+use crate::fleet::{Fleet, block_on, told};
+use firedrill_api::http::StartAttack;
+use firedrill_fault::kinds::{KINDS, Kind};
+use firedrill_fault::storage::Layer;
+use firedrill_model::attack::{AttackState, Fault};
+use firedrill_model::experiment::AttackStep;
+use firedrill_model::{Selector, Span, Verdict};
+use firedrill_sandbox::{Home, HostStatus, SandboxStatus};
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// An agent's lease, and the time that a busy machine may take beside it.
+const AS_BEFORE_WITHIN: Duration = Duration::from_secs(30);
+
+/// Attacks that are over at once, that need a host which may go down, or that destroy data, are not held by anybody.
+const NOT_HELD: [&str; 10] = [
+    "kill",
+    "power-loss",
+    "shutdown",
+    "reboot",
+    "power-off",
+    "delete-rows",
+    "diverged-row",
+    "drop-database",
+    "drop-table",
+    "errant-transaction",
+];
+
+/// How each kind is tried: on which host, with which parameters.
+fn trial(kind: &str, work: &Path) -> (&'static str, Fault) {
+    const REPLICA: &str = "west-3";
+    const PRIMARY: &str = "east-1";
+    let fault = Fault::new(kind);
+    let path = work.display().to_string();
+    match kind {
+        "latency" => (REPLICA, fault.with("delay", "20ms")),
+        "loss" | "corruption" | "duplication" => (REPLICA, fault.with("percent", 10)),
+        "bandwidth" => (REPLICA, fault.with("rate", "10Mbit/s")),
+        "dns" => (REPLICA, fault.with("servers", json!(["10.255.255.1"])).with("failure", "refused")),
+        "storage-latency" => (REPLICA, fault.with("delay", "5ms")),
+        "storage-error" => (REPLICA, fault.with("percent", 1).with("files", json!(["nothing-has-this-name"]))),
+        "storage-corruption" => (REPLICA, fault.with("files", json!(["nothing-has-this-name"]))),
+        "lost-sync" => (REPLICA, fault.with("percent", 50)),
+        "cpu" => (REPLICA, fault.with("load", 20)),
+        "memory" => (REPLICA, fault.with("amount", "64MiB")),
+        "disk-fill" => (REPLICA, fault.with("path", path).with("amount", "64MiB").with("journal_volume", true)),
+        "disk-io" => (REPLICA, fault.with("path", path).with("write", "1MiB")),
+        "inodes" => (REPLICA, fault.with("path", path).with("amount", 200).with("journal_volume", true)),
+        "file-descriptors" => (REPLICA, fault.with("leave", 50)),
+        "threads" => (REPLICA, fault.with("amount", 50)),
+        "cpu-quota" => (REPLICA, fault.with("cores", 0.5)),
+        "io-throttle" => (REPLICA, fault.with("path", path).with("write", "50MiB")),
+        "crash-loop" => (REPLICA, fault.with("every", "1s")),
+        "delay-replication" => (REPLICA, fault.with("delay", "2s")),
+        "id-exhaustion" => (PRIMARY, fault.with("table", "app.numbers")),
+        "stop-replication" | "wrong-credentials" | "pause" | "partition" | "reset" => (REPLICA, fault),
+        _ => (PRIMARY, fault),
+    }
+}
+
+fn host<'a>(status: &'a SandboxStatus, name: &str) -> &'a HostStatus {
+    status.hosts.iter().find(|host| host.name == name).expect("a host of the sandbox")
+}
+
+/// All that could be left on a host, as text that must not change.
+fn snapshot(fleet: &Fleet, name: &str) -> String {
+    let directory = Home::from_environment().sandbox(&fleet.name).join("hosts").join(name);
+    let netns = &host(&fleet.status, name).netns;
+    let script = "nft list ruleset; cat /proc/net/netfilter/nfnetlink_queue";
+    let filter = Command::new("ip").args(["netns", "exec", netns, "sh", "-c", script]).output().expect("runs");
+    let journal = files(&directory.join("agent/attacks"))
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|e| e == "attack"));
+    let journal: Vec<PathBuf> = journal.collect();
+    let stopped: Vec<String> = processes().into_iter().filter(|(_, state)| *state == 'T').map(|(pid, _)| pid).collect();
+    format!("{}\njournal {journal:?}\nstopped {stopped:?}\n", String::from_utf8_lossy(&filter.stdout))
+}
+
+fn files(dir: &Path) -> BTreeSet<PathBuf> {
+    std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
+fn processes() -> Vec<(String, char)> {
+    let stat = |pid: String| {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        Some((pid, text.rsplit(')').next()?.trim_start().chars().next()?))
+    };
+    let pids =
+        std::fs::read_dir("/proc").expect("lists").flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    pids.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())).filter_map(stat).collect()
+}
+
+/// Attacks one host, kills its agent, and waits until the host is as it was.
+async fn strike(fleet: &Fleet, kind: &Kind, work: &Path) {
+    let (on, fault) = trial(kind.name, work);
+    let before = snapshot(fleet, on);
+    let target = Selector { hosts: vec![on.parse().expect("a name")], ..Selector::default() };
+    let attack = AttackStep { name: None, fault, target, duration: Span::secs(120) };
+    let start = StartAttack { cluster: fleet.cluster.clone(), attack };
+    let report = fleet.client.start_attack(&start).await.unwrap_or_else(|problem| panic!("{}: {problem}", kind.name));
+    let report = report.first().expect("one host");
+    // A fault may find nothing to strike at here; it is in place all the same.
+    let landed = matches!(report.state, AttackState::Active | AttackState::NoEffect);
+    assert!(landed, "{}: {:?}: {}", kind.name, report.state, report.evidence);
+    eprintln!("{}: {:?}: {}", kind.name, report.state, report.evidence);
+
+    let status = firedrill_sandbox::status(&Home::from_environment(), &fleet.name).await.expect("a status");
+    let agent = host(&status, on).agent_pid.expect("an agent");
+    assert!(Command::new("kill").args(["-9", &agent.to_string()]).status().expect("runs").success());
+    let what = format!("{on} as it was before {}", kind.name);
+    fleet.until(&what, AS_BEFORE_WITHIN, async || (snapshot(fleet, on) == before).then_some(())).await;
+    let point = Home::from_environment().sandbox(&fleet.name).join("hosts").join(on).join("volume");
+    let layer = Layer::over(&point).expect("mounts are listed").expect("a storage layer");
+    fleet
+        .until(&format!("a storage layer without rules after {}", kind.name), AS_BEFORE_WITHIN, async || {
+            layer.status().await.ok().filter(|status| status.rules.is_empty() && !status.keeps)
+        })
+        .await;
+    assert_eq!(files(work), BTreeSet::new(), "{} left files", kind.name);
+    fleet.until_redundant().await;
+}
+
+#[test]
+fn a_killed_agent_leaves_nothing_of_any_attack() {
+    block_on(async {
+        let fleet = Fleet::up_on_layers("attacks").await;
+        fleet.until_redundant().await;
+        let work = tempfile::tempdir().expect("a directory");
+        let table = "CREATE TABLE app.numbers (id INT AUTO_INCREMENT PRIMARY KEY, x INT)";
+        let socket = Home::from_environment().sandbox(&fleet.name).join("hosts/east-1/run/mariadbd.sock");
+        let made = Command::new("mariadb").arg("--socket").arg(socket).args(["-e", table]).output().expect("runs");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let mut tried = 0;
+        for kind in KINDS.iter().filter(|kind| !NOT_HELD.contains(&kind.name)) {
+            strike(&fleet, kind, work.path()).await;
+            tried += 1;
+        }
+        eprintln!("{tried} kinds of attacks, {tried} agents killed, 0 leftovers");
+    });
+}
+
+#[test]
+fn a_primary_that_loses_power_is_replaced_and_nothing_is_lost() {
+    block_on(async {
+        let fleet = Fleet::up_on_layers("power").await;
+        fleet.until_redundant().await;
+        let report = fleet.run(&fleet.library("power-loss-primary").await).await;
+        assert_eq!(report.verdict, Some(Verdict::Passed), "{}", told(&report));
+    });
+}
