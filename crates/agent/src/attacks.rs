@@ -195,6 +195,8 @@ fn context(config: &AgentConfig, nodes: Arc<Nodes>) -> Context {
     context.acquaintances = Box::new(move || addresses(&acquaintances));
     context.servers = Box::new(move || addresses(&servers));
     let (program, dir) = (config.program.clone(), config.data_dir.clone());
+    let worker = program.clone();
+    context.worker = Some(Box::new(move || Spawn::new(&worker).arg("worker")));
     context.rescue = Some(Box::new(move || {
         let (journal, log) = (dir.join("attacks"), dir.join("rescue.log"));
         Spawn::new(&program).args(["rescue", "--journal"]).arg(journal).stderr(Stream::Append(log))

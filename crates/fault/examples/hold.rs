@@ -3,12 +3,13 @@
 //! ```text
 //! hold DIR [--rescue] [--crash STEP] [--admin JSON] ATTACK-JSON…    the agent; with --crash it kills itself at that step
 //! hold DIR --as-rescue                               its rescue process
+//! hold DIR --as-worker JOB                           a worker process of it
 //! ```
 //!
 //! The integration tests crash it at every step of an attack and look at what is left.
 
 use firedrill_engine::Admin;
-use firedrill_fault::{Context, Faults, Step, rescue};
+use firedrill_fault::{Context, Faults, Step, rescue, worker};
 use firedrill_host::process::{Signal, Spawn, Stream};
 use firedrill_model::AttackSpec;
 use std::io::Write;
@@ -22,12 +23,18 @@ async fn main() -> Outcome<()> {
     let mut arguments = std::env::args().skip(1);
     let dir = PathBuf::from(arguments.next().ok_or("which journal directory?")?);
     let mut context = Context::new("here".parse()?);
+    let (program, own) = (std::env::current_exe()?, dir.clone());
+    context.worker = Some(Box::new(move || Spawn::new(&program).arg(&own).arg("--as-worker").stderr(Stream::Inherit)));
     let mut attacks: Vec<AttackSpec> = Vec::new();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--as-rescue" => {
                 let pipe = std::io::stdin().as_fd().try_clone_to_owned()?;
                 rescue(&dir, pipe).await?;
+                return Ok(());
+            }
+            "--as-worker" => {
+                worker::work(&arguments.next().ok_or("which job?")?);
                 return Ok(());
             }
             "--rescue" => {

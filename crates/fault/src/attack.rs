@@ -110,7 +110,8 @@ impl Attack {
             return Err("the rescue process is not running; a fault might outlive this agent".to_owned());
         }
         let (id, context) = (spec.id.clone(), Arc::clone(&self.ground.context));
-        let asked = Asked { id: id.clone(), fault: spec.fault.clone(), node: spec.node.clone(), context };
+        let journal = self.ground.journal.dir().to_owned();
+        let asked = Asked { id: id.clone(), fault: spec.fault.clone(), node: spec.node.clone(), context, journal };
         let mechanism = tokio::select! {
             biased;
             reason = stopped(&mut self.stop) => return Err(format!("it was called off before it began: {reason}")),

@@ -4,6 +4,7 @@ use crate::FaultError;
 use crate::attack::{self, Attack, Ground, Step};
 use crate::journal::{self, Hold, Journal, Record};
 use crate::rescue::Lifeline;
+use crate::state::host_down::Down;
 use firedrill_engine::Admin;
 use firedrill_host::clock;
 use firedrill_host::process::{Identity, Spawn};
@@ -29,6 +30,8 @@ const HOLDER_LOCK: &str = "holder.lock";
 pub type FindDatabase = dyn Fn(&NodeName) -> Option<Identity> + Send + Sync;
 /// Finds the way to the server of a node.
 pub type FindAdmin = dyn Fn(&NodeName) -> Option<Admin> + Send + Sync;
+/// Orders the host down, or says why that did not work.
+pub type TakeDown = dyn Fn(Down) -> Result<(), String> + Send + Sync;
 /// Is told of a step of an attack.
 pub type OnStep = dyn Fn(&AttackId, Step) + Send + Sync;
 
@@ -50,6 +53,12 @@ pub struct Context {
     /// How the rescue process is started (`firedrill rescue --journal DIR`); its standard input is set here. `None`
     /// only where something else watches over the journal.
     pub rescue: Option<Box<dyn Fn() -> Spawn + Send + Sync>>,
+    /// How a process is started that calls [`crate::worker::work`] with the argument that is added here (`firedrill
+    /// worker JOB`); its streams are set here. Without it, faults that need one are refused.
+    pub worker: Option<Box<dyn Fn() -> Spawn + Send + Sync>>,
+    /// Takes this host down: a sandbox ends its processes and its link, an agent of a real host asks the system. `None`
+    /// where the host must stay up; shutdown, reboot and power-off are refused then.
+    pub take_down: Option<Box<TakeDown>>,
     /// Told of each step of each attack; tests crash there.
     pub on_step: Box<OnStep>,
 }
@@ -66,6 +75,8 @@ impl Context {
             acquaintances: Box::new(Vec::new),
             servers: Box::new(Vec::new),
             rescue: None,
+            worker: None,
+            take_down: None,
             on_step: Box::new(|_, _| {}),
         }
     }

@@ -153,6 +153,10 @@ impl Journal {
         Ok(Self { dir: dir.to_owned() })
     }
 
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Takes the journal for this process. The kernel gives it back when the process ends.
     pub fn hold(&self, lock: &'static str) -> Result<Hold, FaultError> {
         let path = self.dir.join(lock);

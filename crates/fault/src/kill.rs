@@ -4,7 +4,8 @@ use crate::FaultError;
 use crate::journal::Undo;
 use crate::kinds::{Asked, Checking, Effect, Failure, Family, Kind, Mechanism, Pending, Refusal, Scope, StillThere};
 use crate::shape::{Parameters, Shape};
-use crate::target::{self, Target};
+use crate::target::{self, Target, Which, names};
+use firedrill_host::HostError;
 use firedrill_host::capabilities::{Capability, Need};
 use firedrill_host::process::Signal;
 use firedrill_model::Span;
@@ -27,6 +28,12 @@ pub(crate) struct Kill {
     signal: String,
     /// Which process, when it is not the database server.
     process: Option<ProcessSelector>,
+    /// Which of several that `process` finds.
+    #[serde(default)]
+    which: Which,
+    /// Also all that they have started.
+    #[serde(default)]
+    tree: bool,
 }
 
 fn sigkill() -> String {
@@ -55,14 +62,14 @@ pub(crate) static KIND: Kind = Kind {
 
 fn preflight(asked: Asked) -> Checking {
     Box::pin(async move {
-        let Kill { signal, process } = asked.parameters()?;
+        let Kill { signal, process, which, tree } = asked.parameters()?;
         let signal = parse(&signal).map_err(Refusal)?;
-        let target = target::find(process.as_ref(), &asked)?;
-        Ok(Box::new(Shot { signal, target, sent: None }) as Box<dyn Mechanism>)
+        let targets = target::find_all(process.as_ref(), which, tree, &asked)?;
+        Ok(Box::new(Shot { signal, targets, sent: None }) as Box<dyn Mechanism>)
     })
 }
 
-fn parse(text: &str) -> Result<Signal, String> {
+pub(crate) fn parse(text: &str) -> Result<Signal, String> {
     let signal: Signal = text.parse().map_err(|_| format!("{text:?} is no signal; use SIGKILL, SIGTERM, SIGABRT …"))?;
     match signal {
         Signal::SIGSTOP | Signal::SIGTSTP | Signal::SIGTTIN | Signal::SIGTTOU => {
@@ -86,7 +93,7 @@ fn ends_within(signal: Signal) -> Option<Duration> {
 
 struct Shot {
     signal: Signal,
-    target: Target,
+    targets: Vec<Target>,
     sent: Option<Instant>,
 }
 
@@ -102,24 +109,38 @@ impl Mechanism for Shot {
     fn inject(&mut self, _lease: Duration) -> Pending<'_, Result<(), Failure>> {
         Box::pin(async {
             self.sent = Some(Instant::now());
-            Ok(self.target.handle.signal(self.signal)?)
+            let mut sent = 0;
+            for target in &self.targets {
+                match target.handle.signal(self.signal) {
+                    Ok(()) => sent += 1,
+                    // Ended with another one of them.
+                    Err(HostError::NoProcess { .. }) if self.targets.len() > 1 => {}
+                    Err(problem) => return Err(problem.into()),
+                }
+            }
+            if sent == 0 { Err(Failure("they have all ended meanwhile".to_owned())) } else { Ok(()) }
         })
     }
 
     fn verify(&mut self) -> Pending<'_, Effect> {
         Box::pin(async {
-            let (name, signal) = (&self.target.name, self.signal);
+            let (name, signal) = (names(&self.targets), self.signal);
             let Some(within) = ends_within(signal) else {
                 return Effect::NotSeen(format!("{signal} was delivered to {name}; its effect cannot be measured"));
             };
-            match tokio::time::timeout(within, self.target.handle.ended()).await {
-                Ok(Ok(())) => {
-                    let took = Span(self.sent.map_or(Duration::ZERO, |sent| sent.elapsed()));
-                    Effect::Seen(format!("{name} was gone {took} after {signal}"))
+            let sent = self.sent.unwrap_or_else(Instant::now);
+            for target in &self.targets {
+                let name = &target.name;
+                match tokio::time::timeout(within.saturating_sub(sent.elapsed()), target.handle.ended()).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(problem)) => {
+                        return Effect::NotSeen(format!("{name} could not be watched: {}", problem.full()));
+                    }
+                    Err(_) => return Effect::NotSeen(format!("{name} still ran {} after {signal}", Span(within))),
                 }
-                Ok(Err(problem)) => Effect::NotSeen(format!("{name} could not be watched: {}", problem.full())),
-                Err(_) => Effect::NotSeen(format!("{name} still ran {} after {signal}", Span(within))),
             }
+            let gone = if self.targets.len() == 1 { "was gone" } else { "were gone" };
+            Effect::Seen(format!("{name} {gone} {} after {signal}", Span(sent.elapsed())))
         })
     }
 

@@ -2,13 +2,16 @@
 
 use crate::journal::Undo;
 use crate::network::{bandwidth, corruption, dns, duplication, latency, loss, partition, reset};
+use crate::resource::{cpu, cpu_quota, descriptors, disk_fill, disk_io, inodes, io_throttle, memory, threads};
 use crate::shape::{self, Parameters, Shape};
-use crate::{Context, FaultError, engine, kill, pause};
+use crate::state::{crash_loop, host_down};
+use crate::{Context, FaultError, engine, kill, pause, storage};
 use firedrill_host::HostError;
 use firedrill_host::capabilities::Need;
 use firedrill_model::{AttackId, Fault, NodeName};
 use std::fmt;
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,6 +78,10 @@ pub struct Kind {
 pub static KINDS: &[&Kind] = &[
     &kill::KIND,
     &pause::KIND,
+    &crash_loop::KIND,
+    &host_down::SHUTDOWN,
+    &host_down::REBOOT,
+    &host_down::POWER_OFF,
     &partition::KIND,
     &latency::KIND,
     &loss::KIND,
@@ -102,6 +109,20 @@ pub static KINDS: &[&Kind] = &[
     &engine::expendable::DROP_DATABASE,
     &engine::expendable::DROP_TABLE,
     &engine::expendable::ERRANT_TRANSACTION,
+    &storage::latency::KIND,
+    &storage::error::KIND,
+    &storage::corruption::KIND,
+    &storage::lost_sync::KIND,
+    &storage::power_loss::KIND,
+    &cpu::KIND,
+    &memory::KIND,
+    &disk_fill::KIND,
+    &disk_io::KIND,
+    &inodes::KIND,
+    &descriptors::KIND,
+    &threads::KIND,
+    &cpu_quota::KIND,
+    &io_throttle::KIND,
 ];
 
 /// The kind of that name.
@@ -117,6 +138,8 @@ pub(crate) struct Asked {
     /// The database node that it is about, where there is one.
     pub(crate) node: Option<NodeName>,
     pub(crate) context: Arc<Context>,
+    /// The directory of the undo journal.
+    pub(crate) journal: PathBuf,
 }
 
 impl Asked {

@@ -15,6 +15,7 @@
 
 mod attack;
 mod availability;
+mod claim;
 mod engine;
 mod error;
 mod faults;
@@ -26,16 +27,21 @@ mod network;
 mod pause;
 mod probe;
 pub mod rescue;
+mod resource;
 mod shape;
+mod state;
+pub mod storage;
 mod target;
+pub mod worker;
 
 pub use attack::Step;
 pub use availability::{Availability, check_host};
 pub use error::FaultError;
-pub use faults::{ATTACKS_MAX, Context, Faults, FindAdmin, FindDatabase, OnStep};
+pub use faults::{ATTACKS_MAX, Context, Faults, FindAdmin, FindDatabase, OnStep, TakeDown};
 pub use last_resort::{Undone, undo_everything};
 pub use rescue::rescue;
 pub use shape::{Input, Parameter, Shape, check_fault as check};
+pub use state::host_down::Down;
 
 /// Whether a fault cuts what it matches off so surely that leases of that length run out. False for one that is not
 /// well-formed.

@@ -4,7 +4,7 @@ use crate::FaultError;
 use crate::journal::Undo;
 use crate::kinds::{Asked, Checking, Effect, Failure, Family, Kind, Mechanism, Pending, Refusal, Scope, StillThere};
 use crate::shape::{Parameters, Shape};
-use crate::target::{self, Target};
+use crate::target::{self, Target, Which, names};
 use firedrill_host::HostError;
 use firedrill_host::capabilities::{Capability, Need};
 use firedrill_host::process::{Identity, Signal, State, thread_states};
@@ -27,6 +27,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(1);
 pub(crate) struct Pause {
     /// Which process, when it is not the database server.
     process: Option<ProcessSelector>,
+    /// Which of several that `process` finds.
+    #[serde(default)]
+    which: Which,
+    /// Also all that they have started.
+    #[serde(default)]
+    tree: bool,
 }
 
 impl Parameters for Pause {}
@@ -49,24 +55,35 @@ pub(crate) static KIND: Kind = Kind {
 #[derive(Debug, Serialize, Deserialize)]
 struct Stopped {
     process: Identity,
+    #[serde(default)]
+    others: Vec<Identity>,
+}
+
+impl Stopped {
+    fn all(&self) -> impl Iterator<Item = Identity> {
+        std::iter::once(self.process).chain(self.others.iter().copied())
+    }
 }
 
 fn preflight(asked: Asked) -> Checking {
     Box::pin(async move {
-        let Pause { process } = asked.parameters()?;
-        let target = target::find(process.as_ref(), &asked)?;
-        if let Some(state @ (State::Stopped | State::Traced)) = target.identity.state() {
-            return Err(Refusal(format!(
-                "{} is {state:?} already, by somebody else: nothing could be measured, and undoing would continue it",
-                target.name
-            )));
+        let Pause { process, which, tree } = asked.parameters()?;
+        let targets = target::find_all(process.as_ref(), which, tree, &asked)?;
+        for target in &targets {
+            if let Some(state @ (State::Stopped | State::Traced)) = target.identity.state() {
+                return Err(Refusal(format!(
+                    "{} is {state:?} already, by somebody else: nothing could be measured, and undoing would continue it",
+                    target.name
+                )));
+            }
         }
-        Ok(Box::new(Stop { target, sent: None }) as Box<dyn Mechanism>)
+        Ok(Box::new(Stop { targets, sent: None }) as Box<dyn Mechanism>)
     })
 }
 
 struct Stop {
-    target: Target,
+    /// At least one.
+    targets: Vec<Target>,
     sent: Option<Instant>,
 }
 
@@ -76,39 +93,43 @@ impl Mechanism for Stop {
     }
 
     fn undo(&self) -> Result<Undo, FaultError> {
-        Undo::by(&Stopped { process: self.target.identity })
+        let mut all = self.targets.iter().map(|target| target.identity);
+        match all.next() {
+            Some(process) => Undo::by(&Stopped { process, others: all.collect() }),
+            None => Ok(Undo::NOTHING),
+        }
     }
 
     fn inject(&mut self, _lease: Duration) -> Pending<'_, Result<(), Failure>> {
         Box::pin(async {
             self.sent = Some(Instant::now());
-            Ok(self.target.handle.signal(Signal::SIGSTOP)?)
+            for target in &self.targets {
+                match target.handle.signal(Signal::SIGSTOP) {
+                    Err(HostError::NoProcess { .. }) if self.targets.len() > 1 => {}
+                    other => other?,
+                }
+            }
+            Ok(())
         })
     }
 
     fn verify(&mut self) -> Pending<'_, Effect> {
         Box::pin(async {
-            let name = &self.target.name;
             let sent = self.sent.unwrap_or_else(Instant::now);
-            loop {
-                let states = match thread_states(self.target.identity.pid) {
-                    Ok(states) => states,
-                    Err(problem) => return Effect::NotSeen(format!("{name} could not be seen: {}", problem.full())),
-                };
-                let running = states.iter().filter(|state| **state != State::Stopped).count();
-                if running == 0 && self.target.identity.alive() {
-                    let (threads, took) = (states.len(), Span(sent.elapsed()));
-                    return Effect::Seen(format!("all {threads} threads of {name} stood still {took} after SIGSTOP"));
+            let mut threads = 0;
+            for target in &self.targets {
+                match stands_still(target, sent).await {
+                    Ok(count) => threads += count,
+                    // One of several that has ended meanwhile is not there to be stopped.
+                    Err(_) if self.targets.len() > 1 && !target.identity.alive() => {}
+                    Err(why) => return Effect::NotSeen(why),
                 }
-                if sent.elapsed() > STOPPED_WITHIN {
-                    let within = Span(STOPPED_WITHIN);
-                    let threads = states.len();
-                    return Effect::NotSeen(format!(
-                        "{running} of {threads} threads of {name} still ran after {within}"
-                    ));
-                }
-                sleep(LOOK_EVERY).await;
             }
+            let (name, took) = (names(&self.targets), Span(sent.elapsed()));
+            if threads == 0 {
+                return Effect::NotSeen(format!("{name}: all have ended meanwhile"));
+            }
+            Effect::Seen(format!("all {threads} threads of {name} stood still {took} after SIGSTOP"))
         })
     }
 
@@ -117,32 +138,62 @@ impl Mechanism for Stop {
     }
 }
 
+/// Waits until all threads of a process are stopped, and answers how many they are; or why not.
+async fn stands_still(target: &Target, sent: Instant) -> Result<usize, String> {
+    let name = &target.name;
+    loop {
+        let states = thread_states(target.identity.pid)
+            .map_err(|problem| format!("{name} could not be seen: {}", problem.full()))?;
+        let running = states.iter().filter(|state| **state != State::Stopped).count();
+        if running == 0 && target.identity.alive() {
+            return Ok(states.len());
+        }
+        if sent.elapsed() > STOPPED_WITHIN {
+            let (threads, within) = (states.len(), Span(STOPPED_WITHIN));
+            return Err(format!("{running} of {threads} threads of {name} still ran after {within}"));
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
 fn undo(undo: &Undo) -> Pending<'_, Result<(), Failure>> {
     Box::pin(async move {
-        let Some(Stopped { process }) = undo.read()? else { return Ok(()) };
-        match process.open()?.map(|handle| handle.signal(Signal::SIGCONT)) {
-            None | Some(Ok(()) | Err(HostError::NoProcess { .. })) => Ok(()),
-            Some(Err(problem)) => Err(problem.into()),
+        let Some(stopped) = undo.read::<Stopped>()? else { return Ok(()) };
+        for process in stopped.all() {
+            match process.open()?.map(|handle| handle.signal(Signal::SIGCONT)) {
+                None | Some(Ok(()) | Err(HostError::NoProcess { .. })) => {}
+                Some(Err(problem)) => return Err(problem.into()),
+            }
         }
+        Ok(())
     })
 }
 
 fn verify_undone(undo: &Undo) -> Pending<'_, Result<String, StillThere>> {
     Box::pin(async move {
-        let Some(Stopped { process }) = undo.read()? else { return Ok("nothing was stopped".to_owned()) };
-        let began = Instant::now();
-        loop {
-            match process.state() {
-                None | Some(State::Zombie | State::Dead) => {
-                    return Ok(format!("process {} has ended meanwhile", process.pid));
-                }
-                Some(State::Stopped) if began.elapsed() > CONTINUED_WITHIN => {
-                    let within = Span(CONTINUED_WITHIN);
-                    return Err(StillThere(format!("process {} is still stopped {within} after SIGCONT", process.pid)));
-                }
-                Some(State::Stopped) => sleep(LOOK_EVERY).await,
-                Some(_) => return Ok(format!("process {} runs again", process.pid)),
-            }
+        let Some(stopped) = undo.read::<Stopped>()? else { return Ok("nothing was stopped".to_owned()) };
+        let mut seen = Vec::new();
+        for process in stopped.all() {
+            seen.push(runs_again(process).await?);
         }
+        let first = seen.first().cloned().unwrap_or_default();
+        Ok(if seen.len() > 1 { format!("{first}, and so do {} others, or have ended", seen.len() - 1) } else { first })
     })
+}
+
+async fn runs_again(process: Identity) -> Result<String, StillThere> {
+    let began = Instant::now();
+    loop {
+        match process.state() {
+            None | Some(State::Zombie | State::Dead) => {
+                return Ok(format!("process {} has ended meanwhile", process.pid));
+            }
+            Some(State::Stopped) if began.elapsed() > CONTINUED_WITHIN => {
+                let within = Span(CONTINUED_WITHIN);
+                return Err(StillThere(format!("process {} is still stopped {within} after SIGCONT", process.pid)));
+            }
+            Some(State::Stopped) => sleep(LOOK_EVERY).await,
+            Some(_) => return Ok(format!("process {} runs again", process.pid)),
+        }
+    }
 }

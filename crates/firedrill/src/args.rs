@@ -76,12 +76,24 @@ pub(crate) enum Command {
         #[arg(long)]
         dir: PathBuf,
     },
+    /// A process of a storage layer (started by whoever mounts one)
+    #[command(hide = true)]
+    StorageLayer {
+        /// Which of the two, and where
+        arguments: Vec<std::ffi::OsString>,
+    },
     /// Take faults out when the agent dies (started by the agent; the pipe is standard input)
     #[command(hide = true)]
     Rescue {
         /// The undo journal
         #[arg(long)]
         journal: PathBuf,
+    },
+    /// Hold what a fault takes (started by the agent; its pipes are standard input and output)
+    #[command(hide = true)]
+    Worker {
+        /// What to do, as JSON
+        job: String,
     },
 }
 
@@ -95,6 +107,8 @@ impl Command {
                 | Self::Gateway(_)
                 | Self::Workload { .. }
                 | Self::Rescue { .. }
+                | Self::StorageLayer { .. }
+                | Self::Worker { .. }
                 | Self::Sandbox(Sandbox::Supervise { .. })
         )
     }
@@ -149,6 +163,9 @@ pub(crate) enum Sandbox {
         /// The server's port on 127.0.0.1 (default: 7070 or the next free one)
         #[arg(long)]
         http_port: Option<u16>,
+        /// Mount a storage layer under each database node: storage faults and power losses become possible
+        #[arg(long)]
+        storage_layer: bool,
     },
     /// What runs
     Status {

@@ -47,6 +47,10 @@ impl Cgroup {
         Ok(Self { dir: mount.join(name) })
     }
 
+    pub(crate) const fn of_dir(dir: PathBuf) -> Self {
+        Self { dir }
+    }
+
     /// Its directory, for [`crate::process::Spawn::cgroup`].
     #[must_use]
     pub fn dir(&self) -> &Path {

@@ -15,7 +15,9 @@
 pub mod capabilities;
 pub mod cgroup;
 pub mod clock;
+pub mod controller;
 pub mod error;
+pub mod fuse;
 pub mod link;
 pub mod memory;
 mod netlink;
@@ -24,5 +26,6 @@ pub mod nft;
 pub mod observe;
 pub mod process;
 pub mod queue;
+pub mod usage;
 
 pub use error::HostError;

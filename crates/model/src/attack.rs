@@ -219,6 +219,26 @@ pub enum ProcessSelector {
         /// Its id on the host.
         pid: u32,
     },
+    /// Processes that run this program.
+    Name {
+        /// The program's file name, without directories.
+        name: String,
+    },
+    /// Processes of a system user.
+    User {
+        /// The user's name.
+        user: String,
+    },
+    /// Processes that wait for connections on a TCP port.
+    Port {
+        /// The port.
+        port: u16,
+    },
+    /// Processes in a cgroup and the groups below it: a container, a service.
+    Cgroup {
+        /// Its path below the mount, such as `system.slice/mariadb.service`.
+        cgroup: String,
+    },
 }
 
 /// One fault on one host, as the agent gets it.

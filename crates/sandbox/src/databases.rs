@@ -5,8 +5,10 @@ use crate::layout::{Choices, HostLayout, Layout, Profile};
 use crate::name::Home;
 use firedrill_engine::install::{self, Accounts, Settings, Workshop};
 use firedrill_engine::{Binaries, Instance, InstanceConfig, Login, PortRange};
+use firedrill_fault::storage::Layer;
 use firedrill_host::cgroup::Cgroup;
 use firedrill_host::netns;
+use firedrill_host::process::Spawn;
 use firedrill_model::{HostName, NodeCommand, NodeSpec, Span};
 use std::collections::BTreeMap;
 use tokio::task::JoinSet;
@@ -39,6 +41,9 @@ pub(crate) async fn start(layout: &Layout) -> Result<BTreeMap<HostName, Instance
         .map_err(SandboxError::step(format!("make a template data directory in {}", templates.display())))?;
     let mut starting = JoinSet::new();
     for (host, node) in layout.hosts.iter().filter_map(|host| Some((host, host.node()?))) {
+        if layout.choices.storage_layer {
+            mount_layer(layout, host).await?;
+        }
         let config = instance(layout, host, node, &found.binaries)?;
         let (host, template, settings) = (host.clone(), template.clone(), settings(layout.choices.profile));
         starting.spawn(async move {
@@ -53,6 +58,17 @@ pub(crate) async fn start(layout: &Layout) -> Result<BTreeMap<HostName, Instance
         started.extend([ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?]);
     }
     Ok(started)
+}
+
+/// Puts a storage layer under the host's database node, before there is one. Its processes belong to the host and go with it.
+async fn mount_layer(layout: &Layout, host: &HostLayout) -> Result<(), SandboxError> {
+    let failed = || SandboxError::step(format!("mount a storage layer for {}", host.name));
+    std::fs::create_dir_all(&host.volume).map_err(SandboxError::file("make", &host.volume))?;
+    let group = Cgroup::at(&host.cgroup).map_err(failed())?.dir().to_owned();
+    let program = layout.choices.program.clone();
+    let start = move || Spawn::new(&program).arg("storage-layer").cgroup(&group);
+    Layer::mount(&start, &host.layer_dir(), &host.volume).await.map_err(failed())?;
+    Ok(())
 }
 
 /// Starts a server as the host's agent would: from inside the host's network namespace.
@@ -121,7 +137,7 @@ fn instance(
         os_user: Some(OS_USER.to_owned()),
         replication: login(REPLICATION_USER, &secrets.replication),
         heartbeat: Some(login(HEARTBEAT_USER, &secrets.heartbeat)),
-        work_dir: directory.join("work"),
+        work_dir: host.work_dir(),
         cgroup: Some(group.dir().to_owned()),
         clone_ports: CLONE_PORTS,
     })

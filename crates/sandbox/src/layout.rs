@@ -72,6 +72,9 @@ pub(crate) struct Choices {
     pub(crate) program: PathBuf,
     pub(crate) subnet: Subnet,
     pub(crate) http_port: u16,
+    /// Whether a storage layer is mounted under each database node, so that its storage can be attacked.
+    #[serde(default)]
+    pub(crate) storage_layer: bool,
     /// For applications and workloads.
     pub(crate) login: Login,
     pub(crate) secrets: Secrets,
@@ -125,6 +128,8 @@ pub(crate) struct HostLayout {
     pub(crate) cgroup: String,
     /// What only this host would have on its disk.
     pub(crate) directory: PathBuf,
+    /// Where its database node keeps its data: a storage layer is mounted over it when the sandbox has them.
+    pub(crate) volume: PathBuf,
     /// What its agent is run with. The supervisor starts the agent when this file is there.
     pub(crate) agent_config: PathBuf,
 }
@@ -150,7 +155,17 @@ impl HostLayout {
 
     /// The data directory of its database node.
     pub(crate) fn data_dir(&self) -> PathBuf {
-        self.directory.join("data")
+        self.volume.join("data")
+    }
+
+    /// Side directories of its database node, on the same volume.
+    pub(crate) fn work_dir(&self) -> PathBuf {
+        self.volume.join("work")
+    }
+
+    /// What its storage layer keeps for itself.
+    pub(crate) fn layer_dir(&self) -> PathBuf {
+        self.directory.join("layer")
     }
 
     /// For selectors.
@@ -188,6 +203,10 @@ impl Layout {
                 part: *part,
                 netns: namespace(&choices.name, host),
                 cgroup: format!("{}/{host}", cgroup(&choices.name)),
+                volume: {
+                    let host = directory.join("hosts").join(host);
+                    if choices.storage_layer { host.join("volume") } else { host }
+                },
                 directory: directory.join("hosts").join(host),
                 agent_config: directory.join("hosts").join(host).join("agent.json"),
             })
@@ -335,6 +354,7 @@ pub(crate) mod tests {
             program: "/bin/firedrill".into(),
             subnet: Subnet(7),
             http_port: 7070,
+            storage_layer: false,
             login: Login { user: "app".into(), password: "secret".into(), database: "app".into() },
             secrets: Secrets { application: "secret".into(), replication: "secret".into(), heartbeat: "secret".into() },
         }

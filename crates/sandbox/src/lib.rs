@@ -47,6 +47,8 @@ pub struct UpOptions {
     pub profile: Profile,
     /// The server's HTTP port on 127.0.0.1; `None`: 7070, or the next free one.
     pub http_port: Option<u16>,
+    /// Mount a storage layer under each database node, so that storage faults and power losses can be put in place.
+    pub storage_layer: bool,
     /// The `firedrill` program that server, agents and supervisor are run from.
     pub program: PathBuf,
     /// Where sandboxes live on disk.

@@ -10,7 +10,7 @@ use crate::lock::Lock;
 use crate::name::{Home, SandboxName};
 use crate::{Progress, Removed};
 use firedrill_host::cgroup::Cgroup;
-use firedrill_host::{HostError, link, netns};
+use firedrill_host::{HostError, fuse, link, netns};
 use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
@@ -59,6 +59,7 @@ pub(crate) async fn remove(home: &Home, name: &SandboxName, progress: &Progress)
         removed.anything = true;
     }
     let directory = home.sandbox(name);
+    left.keep("its storage layers", unmount_below(&directory));
     match std::fs::remove_dir_all(&directory) {
         Ok(()) => removed.anything = true,
         Err(problem) if problem.kind() == ErrorKind::NotFound => {}
@@ -67,6 +68,12 @@ pub(crate) async fn remove(home: &Home, name: &SandboxName, progress: &Progress)
     release_shared().await?;
     removed.anything |= removed.processes > 0 || removed.namespaces > 0;
     if left.0.is_empty() { Ok(removed) } else { Err(SandboxError::Left { name: name.to_string(), left: left.0 }) }
+}
+
+/// Takes off what is mounted below a directory; the processes behind it are gone.
+fn unmount_below(directory: &Path) -> Result<(), HostError> {
+    let mounted = fuse::mounts()?.into_iter().filter(|mount| mount.point.starts_with(directory));
+    mounted.map(|mount| fuse::unmount(&mount.point)).collect()
 }
 
 /// Whether anything of the sandbox of that name exists in the kernel or on disk.

@@ -20,7 +20,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("workload", &["ledger", "model"]),
     ("agent", &["api", "engine", "fault", "host", "model", "proxy", "workload"]),
     ("server", &["api", "console", "fault", "keeper", "ledger", "model", "store"]),
-    ("sandbox", &["agent", "api", "engine", "host", "model", "proxy"]),
+    ("sandbox", &["agent", "api", "engine", "fault", "host", "model", "proxy"]),
     ("sim", &["keeper", "model"]),
 ];
 

@@ -85,13 +85,10 @@ impl Lab {
 
     /// A process on the near host that holds attacks (`examples/hold.rs`).
     pub(crate) fn holder(&self, arguments: &[&str], attacks: &[AttackSpec]) -> Holder {
-        // …/deps/it-xxxx → …/examples/hold
-        let own = std::env::current_exe().expect("has a path");
-        let program = own.ancestors().nth(2).expect("in deps").join("examples/hold");
-        assert!(program.exists(), "{} is built with the tests of this crate", program.display());
+        let program = hold();
         let specs = attacks.iter().map(|attack| serde_json::to_string(attack).expect("serialises"));
         let child = block_on(async {
-            let spawn = Spawn::new(hold_program()).arg(self.journal()).args(arguments).args(specs);
+            let spawn = Spawn::new(program).arg(self.journal()).args(arguments).args(specs);
             spawn.netns(netns::path(&self.here)).spawn().expect("starts")
         });
         Holder { child }
@@ -170,20 +167,20 @@ impl Agent {
     }
 }
 
-/// `examples/hold.rs`, built.
-fn hold_program() -> PathBuf {
-    // …/deps/it-xxxx → …/examples/hold
-    let own = std::env::current_exe().expect("has a path");
-    let program = own.ancestors().nth(2).expect("in deps").join("examples/hold");
-    assert!(program.exists(), "{} is built with the tests of this crate", program.display());
-    program
-}
-
 /// Names of records and drafts in a journal.
 fn journalled_in(dir: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(dir).expect("lists");
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
     names.filter(|name| !name.ends_with(".lock")).collect()
+}
+
+/// As [`Lab::holder`], on this host and without one of its own.
+pub(crate) fn local_holder(journal: &Path, arguments: &[&str], attacks: &[AttackSpec]) -> Holder {
+    let own = std::env::current_exe().expect("has a path");
+    let program = own.ancestors().nth(2).expect("in deps").join("examples/hold");
+    let specs = attacks.iter().map(|attack| serde_json::to_string(attack).expect("serialises"));
+    let spawn = Spawn::new(program).arg(journal).args(arguments).args(specs);
+    Holder { child: block_on(async { spawn.spawn().expect("starts") }) }
 }
 
 /// A process that holds attacks; killed when dropped.
@@ -288,6 +285,35 @@ pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime").block_on(work)
 }
 
+/// The program `examples/hold.rs`.
+fn hold() -> PathBuf {
+    // …/deps/it-xxxx → …/examples/hold
+    let own = std::env::current_exe().expect("has a path");
+    let program = own.ancestors().nth(2).expect("in deps").join("examples/hold");
+    assert!(program.exists(), "{} is built with the tests of this crate", program.display());
+    program
+}
+
+/// A context that can start workers.
+pub(crate) fn with_workers(journal: &Path) -> Context {
+    let mut context = Context::new("here".parse().expect("name"));
+    let (program, journal) = (hold(), journal.to_owned());
+    context.worker = Some(Box::new(move || Spawn::new(&program).arg(&journal).arg("--as-worker")));
+    context
+}
+
+/// Ids of the workers that agents with this journal have started and that are alive.
+pub(crate) fn workers_of(journal: &Path) -> Vec<u32> {
+    let pids = std::fs::read_dir("/proc").expect("lists").flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let of_journal = |pid: &u32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+        words.get(1) == Some(&journal.as_os_str().as_encoded_bytes()) && words.get(2) == Some(&&b"--as-worker"[..])
+    };
+    pids.filter(of_journal).collect()
+}
+
 /// The journal's directory, for tests that need no hosts.
 pub(crate) struct LocalAgent {
     dir: tempfile::TempDir,
@@ -308,7 +334,12 @@ impl LocalAgent {
 
     /// A process that holds attacks, as [`Lab::holder`], on this host and within a runtime.
     pub(crate) fn holder(&self, arguments: &[&str]) -> Holder {
-        Holder { child: Spawn::new(hold_program()).arg(self.dir.path()).args(arguments).spawn().expect("starts") }
+        Holder { child: Spawn::new(hold()).arg(self.dir.path()).args(arguments).spawn().expect("starts") }
+    }
+
+    /// Ids of the workers that are alive.
+    pub(crate) fn workers(&self) -> Vec<u32> {
+        workers_of(self.dir.path())
     }
 
     pub(crate) async fn open(&self) -> Agent {

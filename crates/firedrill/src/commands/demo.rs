@@ -6,7 +6,7 @@ use crate::exit::Outcome;
 use crate::output;
 use anyhow::Context;
 use firedrill_api::client::Client;
-use firedrill_api::http::StartRun;
+use firedrill_api::http::{ExperimentEntry, StartRun};
 use firedrill_console::summary;
 use firedrill_model::Verdict;
 use firedrill_sandbox::{Home, SandboxStatus};
@@ -15,7 +15,7 @@ use std::time::Instant;
 pub(crate) async fn run(demo: Demo) -> anyhow::Result<Outcome> {
     let began = Instant::now();
     eprintln!("bringing up sandbox {}", demo.name);
-    let status = sandbox::up(demo.name.clone(), demo.profile.into(), None).await?;
+    let status = sandbox::up(demo.name.clone(), demo.profile.into(), None, false).await?;
     eprintln!("up after {:.1} s; watch it at {}", began.elapsed().as_secs_f64(), status.server.url);
     let climbed = tokio::select! {
         climbed = climb(&demo, &status) => climbed,
@@ -39,7 +39,9 @@ pub(crate) async fn run(demo: Demo) -> anyhow::Result<Outcome> {
 async fn climb(demo: &Demo, status: &SandboxStatus) -> anyhow::Result<Verdict> {
     let client = Client::new(&status.server.url)?;
     let library = client.experiments().await?;
-    let chosen = library.iter().filter(|entry| demo.only.is_empty() || demo.only.contains(&entry.name));
+    // What has no rung stands beside the ladder, and is run when it is named.
+    let named = |entry: &&ExperimentEntry| demo.only.contains(&entry.name);
+    let chosen = library.iter().filter(|entry| if demo.only.is_empty() { entry.rung.is_some() } else { named(entry) });
     let force = !demo.only.is_empty() || matches!(demo.profile, crate::args::Profile::Unsafe);
     let mut verdict = Verdict::Passed;
     let mut rows = Vec::new();

@@ -3,7 +3,9 @@
 use crate::args::Server;
 use crate::exit::Outcome;
 use anyhow::Context;
+use firedrill_host::process::Spawn;
 use serde::de::DeserializeOwned;
+use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::path::Path;
 use tokio::signal::unix::{SignalKind, signal};
@@ -33,6 +35,14 @@ pub(crate) async fn workload(spec: &Path, dir: &Path) -> anyhow::Result<Outcome>
     Ok(Outcome::done())
 }
 
+/// One of the two processes of a storage layer, until it is unmounted.
+pub(crate) async fn storage_layer(arguments: Vec<OsString>) -> anyhow::Result<Outcome> {
+    let program = std::env::current_exe().context("cannot find this program")?;
+    let again = move || Spawn::new(&program).arg("storage-layer");
+    tokio::task::spawn_blocking(move || firedrill_fault::storage::run(arguments, &again)).await??;
+    Ok(Outcome::done())
+}
+
 /// Takes over when the agent at the other end of standard input is gone.
 pub(crate) async fn rescue(journal: &Path) -> anyhow::Result<Outcome> {
     let pipe = std::io::stdin().as_fd().try_clone_to_owned().context("standard input is not the agent's pipe")?;
@@ -48,6 +58,12 @@ pub(crate) async fn rescue(journal: &Path) -> anyhow::Result<Outcome> {
         }
     }
     Ok(outcome)
+}
+
+/// Does its job until the agent at the other end of standard input lets go of it.
+pub(crate) fn worker(job: &str) -> Outcome {
+    firedrill_fault::worker::work(job);
+    Outcome::done()
 }
 
 fn read<T: DeserializeOwned>(file: &Path) -> anyhow::Result<T> {

@@ -9,8 +9,8 @@ use firedrill_sandbox::{Home, Profile, Progress, SandboxName, SandboxStatus, UpO
 pub(crate) async fn run(command: Sandbox, json: bool) -> anyhow::Result<Outcome> {
     let home = Home::from_environment();
     match command {
-        Sandbox::Up { name, profile, http_port } => {
-            let status = up(name, profile.into(), http_port).await?;
+        Sandbox::Up { name, profile, http_port, storage_layer } => {
+            let status = up(name, profile.into(), http_port, storage_layer).await?;
             print(&status, json)?;
         }
         Sandbox::Status { name } => print(&firedrill_sandbox::status(&home, &name).await?, json)?,
@@ -33,10 +33,15 @@ pub(crate) async fn run(command: Sandbox, json: bool) -> anyhow::Result<Outcome>
 }
 
 /// Brings one up with progress on standard error.
-pub(crate) async fn up(name: SandboxName, profile: Profile, http_port: Option<u16>) -> anyhow::Result<SandboxStatus> {
+pub(crate) async fn up(
+    name: SandboxName,
+    profile: Profile,
+    http_port: Option<u16>,
+    storage_layer: bool,
+) -> anyhow::Result<SandboxStatus> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let home = Home::from_environment();
-    let options = UpOptions { name, profile, http_port, program, home, progress: progress() };
+    let options = UpOptions { name, profile, http_port, storage_layer, program, home, progress: progress() };
     Ok(firedrill_sandbox::up(options).await?)
 }
 

@@ -30,6 +30,7 @@ impl Fleet {
             name: name.clone(),
             profile,
             http_port: None,
+            storage_layer: false,
             program: program(),
             home: Home::from_environment(),
             progress: Box::new(|line| eprintln!("{line}")),

@@ -26,6 +26,19 @@ pub fn signal_thread(process: Identity, thread: u32, signal: Signal) -> Result<(
     }
 }
 
+/// Gives the calling thread the priority that programs have by default, whatever it has inherited.
+///
+/// # Errors
+/// A thread with less than that needs `CAP_SYS_NICE`.
+pub fn default_priority() -> Result<(), HostError> {
+    // SAFETY: setpriority takes three integers; 0 is the calling thread.
+    let answer = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) };
+    if answer == 0 {
+        return Ok(());
+    }
+    Err(HostError::system("set the priority of", "a thread", io::Error::last_os_error()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

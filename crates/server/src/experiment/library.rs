@@ -3,14 +3,15 @@
 use firedrill_api::http::ExperimentEntry;
 use std::collections::BTreeMap;
 
-/// The files, in the order of their rungs.
-const FILES: [&str; 6] = [
+/// The files: the ladder in the order of its rungs, then what stands beside it.
+const FILES: [&str; 7] = [
     include_str!("../../../../experiments/1-kill-replica.yaml"),
     include_str!("../../../../experiments/2-kill-pseudo-primary.yaml"),
     include_str!("../../../../experiments/3-kill-primary.yaml"),
     include_str!("../../../../experiments/4-pause-primary.yaml"),
     include_str!("../../../../experiments/5-isolate-primary.yaml"),
     include_str!("../../../../experiments/6-cut-region-link.yaml"),
+    include_str!("../../../../experiments/power-loss-primary.yaml"),
 ];
 
 /// The library, in the order of the rungs.

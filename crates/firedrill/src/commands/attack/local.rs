@@ -61,6 +61,8 @@ fn context(journal: &Path) -> anyhow::Result<Context> {
     let program = std::env::current_exe().context("cannot find this program")?;
     let mut context = Context::new("localhost".parse()?);
     let journal = journal.to_owned();
+    let worker = program.clone();
+    context.worker = Some(Box::new(move || Spawn::new(&worker).arg("worker")));
     context.rescue = Some(Box::new(move || {
         let log = journal.join("rescue.log");
         Spawn::new(&program).args(["rescue", "--journal"]).arg(&journal).stderr(Stream::Append(log))

@@ -1,0 +1,211 @@
+//! CPU quota: a process gets at most so much processor time, as in a container with a limit.
+
+use super::limit::{self, Limit, Setting};
+use crate::Context;
+use crate::FaultError;
+use crate::journal::Undo;
+use crate::kinds::{Asked, Checking, Effect, Failure, Family, Kind, Mechanism, Pending, Refusal, Scope};
+use crate::resource::cpu::Burn;
+use crate::shape::{Parameters, Shape};
+use crate::target;
+use crate::worker::{self, Job, Life, Worker};
+use firedrill_host::cgroup::Cgroup;
+use firedrill_host::controller::{Controller, Version};
+use firedrill_host::process::Identity;
+use firedrill_host::{HostError, usage};
+use firedrill_model::Span;
+use firedrill_model::attack::ProcessSelector;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
+
+/// The kernel gives quotas out anew so often, unless the group has its own period, in microseconds.
+const PERIOD_US: u64 = 100_000;
+/// The kernel refuses less in a period.
+const QUOTA_MIN_US: f64 = 1000.0;
+const CORES_MAX: f64 = 4096.0;
+/// What the group uses is measured for so long, with a worker in it that wants all it can get.
+const MEASURED_FOR: Duration = Duration::from_secs(1);
+/// More than this beyond the quota is not the limit that was asked for: part of it, and cores.
+const OVER_PART: f64 = 0.15;
+const OVER_CORES: f64 = 0.05;
+
+/// A process gets at most so much processor time, by default the database server of the node that is attacked.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+pub(crate) struct CpuQuota {
+    /// Which process, when it is not the database server.
+    process: Option<ProcessSelector>,
+    /// How many cores' worth of time it gets, such as 0.2 or 1.5.
+    cores: f64,
+    /// All processes of its cgroup (container, service) get that together, instead of the one process alone.
+    #[serde(default)]
+    whole_group: bool,
+}
+
+impl Parameters for CpuQuota {
+    fn check(&self) -> Result<(), String> {
+        #[allow(clippy::cast_precision_loss, reason = "a small constant")]
+        let least = QUOTA_MIN_US / PERIOD_US as f64;
+        if (least..=CORES_MAX).contains(&self.cores) {
+            Ok(())
+        } else {
+            Err(format!("{} cores are not from {least} to {CORES_MAX}", self.cores))
+        }
+    }
+}
+
+pub(crate) static KIND: Kind = Kind {
+    name: "cpu-quota",
+    summary: "A process gets at most so much processor time.",
+    family: Family::Resource,
+    scope: Scope::Process,
+    instant: false,
+    shape: Shape::of::<CpuQuota>(),
+    needs: &[],
+    mechanism: || limit::available(Controller::Cpu),
+    preflight,
+    undo: limit::undo,
+    verify_undone: limit::verify_undone,
+};
+
+fn preflight(asked: Asked) -> Checking {
+    Box::pin(async move {
+        let wanted: CpuQuota = asked.parameters()?;
+        let target = target::find(wanted.process.as_ref(), &asked)?;
+        let member = limit::membership(&target, Controller::Cpu)?;
+        let settings = settings(member.version, period(&member.group, wanted.whole_group), wanted.cores);
+        let limit = Limit::prepare(&asked, target, &member, settings, wanted.whole_group)?;
+        let context = Arc::clone(&asked.context);
+        Ok(Box::new(Quota { limit, cores: wanted.cores, context }) as Box<dyn Mechanism>)
+    })
+}
+
+/// The period that is in force, in microseconds: a group that is made for the fault has that of the kernel.
+fn period(group: &Cgroup, whole_group: bool) -> u64 {
+    let one = group.read("cpu.cfs_period_us").ok().filter(|_| whole_group);
+    let two = || group.read("cpu.max").ok().and_then(|text| Some(text.split_whitespace().nth(1)?.to_owned()));
+    one.or_else(two).and_then(|text| text.trim().parse().ok()).unwrap_or(PERIOD_US)
+}
+
+fn settings(version: Version, period: u64, cores: f64) -> Vec<Setting> {
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a period is at most a second, and the cores were checked"
+    )]
+    let quota = (cores * period as f64).round() as u64;
+    let (file, during, unset) = match version {
+        Version::One => ("cpu.cfs_quota_us", quota.to_string(), "-1"),
+        Version::Two => ("cpu.max", format!("{quota} {period}"), "max"),
+    };
+    vec![Setting { file: file.to_owned(), key: None, during, unset: unset.to_owned() }]
+}
+
+struct Quota {
+    limit: Limit,
+    cores: f64,
+    context: Arc<Context>,
+}
+
+impl Mechanism for Quota {
+    fn describe(&self) -> String {
+        self.limit.describe()
+    }
+
+    fn undo(&self) -> Result<Undo, FaultError> {
+        Undo::by(&self.limit.place)
+    }
+
+    fn inject(&mut self, _lease: Duration) -> Pending<'_, Result<(), Failure>> {
+        Box::pin(async { self.limit.set() })
+    }
+
+    fn verify(&mut self) -> Pending<'_, Effect> {
+        Box::pin(async {
+            match self.measure().await {
+                Ok(measured) => judge(self.cores, measured),
+                Err(problem) => Effect::NotSeen(format!("it could not be measured: {}", problem.0)),
+            }
+        })
+    }
+
+    fn renew(&mut self, _lease: Duration) -> Result<(), String> {
+        self.limit.holds()
+    }
+}
+
+/// What a group did in a second.
+#[derive(Debug, Clone, Copy)]
+struct Measured {
+    /// Cores' worth of time that was used.
+    used: f64,
+    /// Times that the kernel held it back.
+    throttled: u64,
+}
+
+impl Quota {
+    /// A worker in the group wants all that it can get: only then the limit shows.
+    async fn measure(&self) -> Result<Measured, Refusal> {
+        let group = self.limit.group();
+        let burn = Burn::everything().map_err(Refusal)?;
+        let mut worker =
+            Worker::start(&self.context, &Job::Cpu(burn), Life { cgroup: Some(group.dir()), user: None }).await?;
+        worker.lease(MEASURED_FOR * 3)?;
+        let (before, began) = ((used(&group)?, throttled(&group)), Instant::now());
+        sleep(MEASURED_FOR).await;
+        let (after, took) = ((used(&group)?, throttled(&group)), began.elapsed());
+        worker::end(worker.identity()).await?;
+        let used = after.0.saturating_sub(before.0).as_secs_f64() / took.as_secs_f64();
+        Ok(Measured { used, throttled: after.1.saturating_sub(before.1) })
+    }
+}
+
+/// Processor time of all processes that are in the group now.
+fn used(group: &Cgroup) -> Result<Duration, HostError> {
+    let times = group.processes()?.into_iter().filter_map(|pid| usage::cpu_time(Identity::of(pid).ok()?).ok());
+    Ok(times.sum())
+}
+
+/// How often the kernel has held it back.
+fn throttled(group: &Cgroup) -> u64 {
+    let text = group.read("cpu.stat").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("nr_throttled "));
+    line.and_then(|number| number.trim().parse().ok()).unwrap_or(0)
+}
+
+fn judge(asked: f64, measured: Measured) -> Effect {
+    let Measured { used, throttled } = measured;
+    let figures = format!(
+        "asked at most {asked} cores, measured {used:.3} over {} of wanting all; held back {throttled} times",
+        Span(MEASURED_FOR)
+    );
+    if used <= asked * (1.0 + OVER_PART) + OVER_CORES && throttled > 0 {
+        Effect::Seen(figures)
+    } else {
+        Effect::NotSeen(figures)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quota_is_a_part_of_the_period() {
+        assert_eq!(period(&Cgroup::in_dir("/nowhere"), true), PERIOD_US);
+        let during = |version| settings(version, PERIOD_US, 0.25).remove(0).during;
+        assert_eq!(during(Version::One), "25000");
+        assert_eq!(during(Version::Two), "25000 100000");
+    }
+
+    #[test]
+    fn what_is_not_held_back_is_no_effect() {
+        let judged = |used, throttled| judge(0.2, Measured { used, throttled });
+        assert!(matches!(judged(0.21, 9), Effect::Seen(_)));
+        assert!(matches!(judged(0.1, 0), Effect::NotSeen(_)));
+        assert!(matches!(judged(0.9, 9), Effect::NotSeen(_)));
+    }
+}

@@ -1,0 +1,287 @@
+//! I/O throttle: a process reads and writes a device only so fast, as on a small cloud volume.
+//!
+//! The kernel counts what goes to the device: direct I/O and fsync at once, buffered writes (with version 1) not at all.
+
+use super::disk_io::{Drive, rates};
+use super::level::readable;
+use super::limit::{self, Limit, Setting};
+use crate::Context;
+use crate::FaultError;
+use crate::journal::Undo;
+use crate::kinds::{Asked, Checking, Effect, Failure, Family, Kind, Mechanism, Pending, Refusal, Scope};
+use crate::shape::{Parameters, Shape};
+use crate::target;
+use crate::worker::{self, Job, Life, Worker};
+use firedrill_host::controller::{Controller, Disk, Version, disk_of};
+use firedrill_model::attack::ProcessSelector;
+use firedrill_model::{Bytes, Span};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A slower device would keep a process from ending for minutes, as what it has begun is finished first.
+const BYTES_MIN: u64 = 64 << 10;
+const OPERATIONS_MIN: u64 = 4;
+/// Under the limit and then beside it, so long each, a worker reads or writes as fast as it can.
+const MEASURED_FOR: Duration = Duration::from_secs(1);
+const COMPARED_FOR: Duration = Duration::from_millis(300);
+/// More than this part of the limit is not the limit that was asked for, in percent.
+const PART_MAX: u64 = 125;
+/// Reads and writes of the worker that measures: small ones, so that many fit into a second.
+const BLOCK_BYTES: u64 = 4096;
+/// The worker's file is small, as it must be written before it can be read.
+const FILE_BYTES: u64 = 4 << 20;
+/// As fast as a device can be.
+const AS_FAST_AS_IT_GOES: u64 = 1 << 40;
+const PREPARED_WITHIN: Duration = Duration::from_secs(10);
+
+/// A process reads or writes a device only so fast, by default the database server of the node that is attacked.
+///
+/// Give one or more of `read`, `write`, `read_operations` and `write_operations`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+pub(crate) struct IoThrottle {
+    /// Which process, when it is not the database server.
+    process: Option<ProcessSelector>,
+    /// A directory on the volume whose device is meant; what the fault measures is read and written there.
+    path: PathBuf,
+    /// Bytes read in a second, at most, such as 1MiB.
+    read: Option<Bytes>,
+    /// Bytes written in a second, at most.
+    write: Option<Bytes>,
+    /// Reads in a second, at most.
+    read_operations: Option<u64>,
+    /// Writes in a second, at most.
+    write_operations: Option<u64>,
+    /// All processes of its cgroup (container, service) get that together, instead of the one process alone.
+    #[serde(default)]
+    whole_group: bool,
+}
+
+impl Parameters for IoThrottle {
+    fn check(&self) -> Result<(), String> {
+        let rates = self.rates();
+        if rates.is_empty() {
+            return Err("give `read`, `write`, `read_operations` or `write_operations`".to_owned());
+        }
+        match rates.iter().find(|rate| rate.most < rate.least()) {
+            Some(rate) => Err(format!("{} in a second are less than {}, the least", rate.most, rate.least())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// One of the four limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Rate {
+    writes: bool,
+    operations: bool,
+    most: u64,
+}
+
+impl Rate {
+    const fn least(&self) -> u64 {
+        if self.operations { OPERATIONS_MIN } else { BYTES_MIN }
+    }
+
+    /// For people.
+    fn text(&self, amount: u64) -> String {
+        let way = if self.writes { "written" } else { "read" };
+        if self.operations {
+            format!("{amount} operations {way} in a second")
+        } else {
+            format!("{} {way} in a second", readable(amount))
+        }
+    }
+}
+
+impl IoThrottle {
+    fn rates(&self) -> Vec<Rate> {
+        let bytes = |bytes: Option<Bytes>| bytes.map(|bytes| bytes.0);
+        let all = [
+            (false, false, bytes(self.read)),
+            (true, false, bytes(self.write)),
+            (false, true, self.read_operations),
+            (true, true, self.write_operations),
+        ];
+        all.into_iter()
+            .filter_map(|(writes, operations, most)| Some(Rate { writes, operations, most: most? }))
+            .collect()
+    }
+}
+
+pub(crate) static KIND: Kind = Kind {
+    name: "io-throttle",
+    summary: "A process reads or writes a device only so fast.",
+    family: Family::Resource,
+    scope: Scope::Process,
+    instant: false,
+    shape: Shape::of::<IoThrottle>(),
+    needs: &[],
+    mechanism: || limit::available(Controller::Io),
+    preflight,
+    undo: limit::undo,
+    verify_undone: limit::verify_undone,
+};
+
+fn preflight(asked: Asked) -> Checking {
+    Box::pin(async move {
+        let wanted: IoThrottle = asked.parameters()?;
+        let target = target::find(wanted.process.as_ref(), &asked)?;
+        let disk = disk_of(&wanted.path)?.ok_or_else(|| {
+            Refusal(format!(
+                "{} is on no single device (memory, overlay, network …), which is what can be limited",
+                wanted.path.display()
+            ))
+        })?;
+        let member = limit::membership(&target, Controller::Io)?;
+        let rates = wanted.rates();
+        let limit =
+            Limit::prepare(&asked, target, &member, settings(member.version, disk, &rates), wanted.whole_group)?;
+        let (path, context) = (wanted.path, Arc::clone(&asked.context));
+        Ok(Box::new(Throttle { limit, rates, path, context }) as Box<dyn Mechanism>)
+    })
+}
+
+fn settings(version: Version, disk: Disk, rates: &[Rate]) -> Vec<Setting> {
+    let key = Some(disk.to_string());
+    match version {
+        Version::One => {
+            let file = |rate: &Rate| {
+                let way = if rate.writes { "write" } else { "read" };
+                format!("blkio.throttle.{way}_{}_device", if rate.operations { "iops" } else { "bps" })
+            };
+            let one = |rate: &Rate| Setting {
+                file: file(rate),
+                key: key.clone(),
+                during: rate.most.to_string(),
+                unset: "0".to_owned(),
+            };
+            rates.iter().map(one).collect()
+        }
+        Version::Two => {
+            let one = |rate: &Rate| {
+                let way = if rate.writes { 'w' } else { 'r' };
+                format!("{way}{}={}", if rate.operations { "iops" } else { "bps" }, rate.most)
+            };
+            let during = rates.iter().map(one).collect::<Vec<_>>().join(" ");
+            let unset = "rbps=max wbps=max riops=max wiops=max".to_owned();
+            vec![Setting { file: "io.max".to_owned(), key, during, unset }]
+        }
+    }
+}
+
+struct Throttle {
+    limit: Limit,
+    rates: Vec<Rate>,
+    path: PathBuf,
+    context: Arc<Context>,
+}
+
+impl Mechanism for Throttle {
+    fn describe(&self) -> String {
+        self.limit.describe()
+    }
+
+    fn undo(&self) -> Result<Undo, FaultError> {
+        Undo::by(&self.limit.place)
+    }
+
+    fn inject(&mut self, _lease: Duration) -> Pending<'_, Result<(), Failure>> {
+        Box::pin(async { self.limit.set() })
+    }
+
+    fn verify(&mut self) -> Pending<'_, Effect> {
+        Box::pin(async {
+            // One way is enough to see that the device and the group are the right ones.
+            let Some(rate) = self.rates.iter().find(|rate| rate.writes).or(self.rates.first()) else {
+                return Effect::NotSeen("there is no limit".to_owned());
+            };
+            let group = self.limit.group();
+            let under = self.measure(rate, Some(group.dir()), MEASURED_FOR).await;
+            let beside = self.measure(rate, None, COMPARED_FOR).await;
+            match (under, beside) {
+                (Ok(under), Ok(beside)) => judge(rate, under, beside),
+                (Err(problem), _) | (_, Err(problem)) => {
+                    Effect::NotSeen(format!("it could not be measured: {}", problem.0))
+                }
+            }
+        })
+    }
+
+    fn renew(&mut self, _lease: Duration) -> Result<(), String> {
+        self.limit.holds()
+    }
+}
+
+impl Throttle {
+    /// How fast a worker in that group is that wants all it can get.
+    async fn measure(&self, rate: &Rate, group: Option<&Path>, time: Duration) -> Result<u64, Refusal> {
+        let all = AS_FAST_AS_IT_GOES;
+        let (read, write) = if rate.writes { (0, all) } else { (all, 0) };
+        let drive = Drive { path: self.path.clone(), read, write, block: BLOCK_BYTES, threads: 4, file: FILE_BYTES };
+        let mut worker = Worker::start(&self.context, &Job::DiskIo(drive), Life { cgroup: group, user: None }).await?;
+        worker.lease(PREPARED_WITHIN + time * 2)?;
+        worker.settled(PREPARED_WITHIN).await.ok_or_else(|| Refusal("the worker ended".to_owned()))?;
+        let (read, written) = rates(&worker, time).await.map_err(Refusal)?;
+        worker::end(worker.identity()).await?;
+        let bytes = if rate.writes { written } else { read };
+        Ok(if rate.operations { bytes / BLOCK_BYTES } else { bytes })
+    }
+}
+
+fn judge(rate: &Rate, under: u64, beside: u64) -> Effect {
+    let figures = format!(
+        "asked at most {}; measured {} over {}, and {} beside the limit",
+        rate.text(rate.most),
+        rate.text(under),
+        Span(MEASURED_FOR),
+        rate.text(beside)
+    );
+    if under == 0 || under.saturating_mul(100) > rate.most.saturating_mul(PART_MAX) {
+        Effect::NotSeen(figures)
+    } else if beside < rate.most {
+        Effect::NotSeen(format!("{figures}: the device is no faster than that"))
+    } else {
+        Effect::Seen(figures)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(text: &str) -> IoThrottle {
+        serde_json::from_str(text).expect("reads")
+    }
+
+    #[test]
+    fn each_version_has_its_files() {
+        let rates = wanted(r#"{"path": "/", "write": "1MiB", "read_operations": 100}"#).rates();
+        let disk = Disk { major: 254, minor: 0 };
+        let one = settings(Version::One, disk, &rates);
+        let lines: Vec<_> = one.iter().map(|setting| (setting.file.as_str(), setting.during.as_str())).collect();
+        assert_eq!(lines, [("blkio.throttle.write_bps_device", "1048576"), ("blkio.throttle.read_iops_device", "100")]);
+        let two = settings(Version::Two, disk, &rates);
+        assert_eq!(two[0].during, "wbps=1048576 riops=100");
+        assert_eq!(two[0].key.as_deref(), Some("254:0"));
+    }
+
+    #[test]
+    fn a_limit_is_given_and_not_too_low() {
+        assert!(wanted(r#"{"path": "/"}"#).check().is_err());
+        assert!(wanted(r#"{"path": "/", "write": "1KiB"}"#).check().is_err());
+        assert!(wanted(r#"{"path": "/", "write_operations": 1}"#).check().is_err());
+        assert!(wanted(r#"{"path": "/", "read": "1MiB"}"#).check().is_ok());
+    }
+
+    #[test]
+    fn a_slow_device_shows_no_limit() {
+        let rate = Rate { writes: true, operations: false, most: 1 << 20 };
+        assert!(matches!(judge(&rate, 1 << 20, 50 << 20), Effect::Seen(_)));
+        assert!(matches!(judge(&rate, 1 << 19, 1 << 19), Effect::NotSeen(_)));
+        assert!(matches!(judge(&rate, 2 << 20, 50 << 20), Effect::NotSeen(_)));
+        assert!(matches!(judge(&rate, 0, 50 << 20), Effect::NotSeen(_)));
+    }
+}

@@ -1,0 +1,4 @@
+//! State faults beside kill and pause: a process that is killed over and over, and hosts that go down.
+
+pub(crate) mod crash_loop;
+pub(crate) mod host_down;

@@ -1,0 +1,445 @@
+//! The server: it takes requests off the kernel, has them disturbed, does them on the directory below, and answers.
+//! It may be killed at any moment; what it works with lives with the guardian, on the desk and in files.
+
+use super::cut;
+use super::desk::{Desk, PLACES, Place, Scratch};
+use super::gate::{Gate, is_dying};
+use super::keep::{KEPT_BYTES_MAX, Keep};
+use super::names::{GRAVEYARD, Names};
+use super::rulebook::Rulebook;
+use super::rules::{Disturbed, Operation, Subject};
+use super::store::{self, Kind, Message};
+use super::tree::{Node, Tree, through};
+use super::wire::{self, ANSWER_HEADER, Agreed, Request, answer_header, opcode};
+use nix::errno::Errno;
+use nix::sys::uio::writev;
+use std::collections::HashSet;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+/// Threads that a server begins with. More are started when all are busy, up to the number of places.
+const WORKERS: usize = 4;
+/// A request that so many servers have died of is answered with an error instead of being tried again.
+const ATTEMPTS_MAX: u32 = 16;
+/// How often deadlines and the age of names are looked at while there are any.
+const TICK: Duration = Duration::from_millis(100);
+/// The name, in the mount point, of the file that effects are measured with.
+pub(super) const PROBE: &str = ".firedrill-probe";
+
+/// Where the layer's own files are.
+#[derive(Debug, Clone)]
+pub(super) struct Places(pub(super) PathBuf);
+
+impl Places {
+    pub(super) fn control(&self) -> PathBuf {
+        self.0.join("control.sock")
+    }
+
+    pub(super) fn rules(&self) -> PathBuf {
+        self.0.join("rules.json")
+    }
+
+    pub(super) fn kept(&self) -> PathBuf {
+        self.0.join("kept")
+    }
+
+    pub(super) fn probe(&self) -> PathBuf {
+        self.0.join("probe")
+    }
+
+    /// Is there while a power loss is under way.
+    pub(super) fn cut(&self) -> PathBuf {
+        self.0.join("power-loss")
+    }
+
+    /// What the latest one did.
+    pub(super) fn lost(&self) -> PathBuf {
+        self.0.join("power-lost")
+    }
+}
+
+/// Everything that its threads share.
+pub(super) struct Server {
+    pub(super) device: OwnedFd,
+    pub(super) desk: Arc<Desk>,
+    pub(super) tree: Tree,
+    pub(super) rules: Rulebook,
+    pub(super) gate: Gate,
+    pub(super) keep: Keep,
+    pub(super) places: Places,
+    pub(super) agreed: Agreed,
+    below: PathBuf,
+    idle: AtomicUsize,
+    workers: AtomicUsize,
+    over: mpsc::SyncSender<()>,
+}
+
+/// What an operation answers with.
+pub(super) enum Answer {
+    /// These bytes.
+    Bytes(Vec<u8>),
+    /// So many bytes at the beginning of the thread's scratch memory.
+    Data(usize),
+}
+
+impl Answer {
+    pub(super) fn nothing() -> Self {
+        Self::Bytes(Vec::new())
+    }
+}
+
+/// One request with what belongs to it.
+pub(super) struct Call<'a> {
+    pub(super) request: Request<'a>,
+    pub(super) place: Place<'a>,
+    pub(super) scratch: &'a mut Scratch,
+    pub(super) disturbed: Disturbed,
+}
+
+impl Call<'_> {
+    /// How many bytes are written, when the kernel writes pages that were changed through a mapping.
+    fn belated(&self) -> Option<u32> {
+        const WRITTEN_FROM_CACHE: u32 = 1;
+        if self.request.opcode != opcode::WRITE {
+            return None;
+        }
+        let mut fields = self.request.fields();
+        let (_handle, _offset, size, flags) =
+            (fields.u64().ok()?, fields.u64().ok()?, fields.u32().ok()?, fields.u32().ok()?);
+        (flags & WRITTEN_FROM_CACHE != 0).then_some(size)
+    }
+}
+
+/// What a server is given at its start.
+struct Handed {
+    device: OwnedFd,
+    below: OwnedFd,
+    desk: OwnedFd,
+    control: OwnedFd,
+    agreed: Agreed,
+    rest: Vec<Message>,
+}
+
+/// Runs as the server until the file system is unmounted. `guardian` is the socket to it.
+pub(super) fn serve(dir: &Path, guardian: OwnedFd) -> io::Result<()> {
+    let handed = receive(&guardian)?;
+    let places = Places(dir.to_owned());
+    let desk = Arc::new(Desk::map(handed.desk.as_fd())?);
+    let (kept, rest): (Vec<_>, Vec<_>) = handed.rest.into_iter().partition(|message| message.key.0 == Kind::Kept);
+    let watched = guardian.try_clone()?;
+    let tree = Tree::restore(Arc::clone(&desk), guardian, &handed.below, rest)?;
+    std::fs::create_dir_all(places.kept())?;
+    let names = Names::restore(&places.kept().join("names.log"), handed.below.try_clone()?)?;
+    let kept = kept.into_iter().filter_map(|message| Some((message.key.1, message.fd?))).collect();
+    let keep = Keep::restore(&places.kept(), KEPT_BYTES_MAX, names, kept)?;
+    let rules = Rulebook::open(&places.rules());
+    let cut_short = places.cut().exists();
+    if rules.keeps() || cut_short {
+        keep.still_armed();
+    } else {
+        keep.disarm(&tree);
+    }
+    let (over, ended) = mpsc::sync_channel(1);
+    let server = Arc::new(Server {
+        device: handed.device,
+        desk,
+        tree,
+        rules,
+        gate: Gate::new(),
+        keep,
+        below: std::fs::read_link(through(&handed.below))?,
+        places,
+        agreed: handed.agreed,
+        idle: AtomicUsize::new(0),
+        workers: AtomicUsize::new(0),
+        over,
+    });
+    std::fs::OpenOptions::new().create(true).append(true).open(server.places.probe())?;
+    if cut_short {
+        // Before anybody is served: what was lost must not be seen.
+        server.gate.close(Duration::ZERO)?;
+    }
+    server.start_workers();
+    cut::finish(&server);
+    let (controlled, ticking, watching) = (Arc::clone(&server), Arc::clone(&server), Arc::clone(&server));
+    std::thread::spawn(move || super::control::listen(&controlled, handed.control));
+    std::thread::spawn(move || ticking.tick());
+    std::thread::spawn(move || {
+        // The guardian sends nothing any more: whatever comes is its end.
+        let _end = store::receive(watched.as_fd());
+        watching.tree.unguarded();
+    });
+    // Its threads end with the process.
+    let _unmounted = ended.recv();
+    server.tree.tell((Kind::Over, 0), [0, 0], None);
+    Ok(())
+}
+
+fn receive(guardian: &OwnedFd) -> io::Result<Handed> {
+    let gone = || io::Error::new(io::ErrorKind::UnexpectedEof, "the guardian of the storage layer ended");
+    let (mut device, mut below, mut desk, mut control, mut rest) = (None, None, None, None, Vec::new());
+    let mut agreed = Agreed { minor: 0, resends: false };
+    loop {
+        let message = store::receive(guardian.as_fd())?.ok_or_else(gone)?;
+        match message.key.0 {
+            Kind::Device => {
+                #[allow(clippy::cast_possible_truncation, reason = "the guardian made it of 32 bits")]
+                let minor = message.numbers[0] as u32;
+                agreed = Agreed { minor, resends: message.numbers[1] == 1 };
+                device = message.fd;
+            }
+            Kind::Below => below = message.fd,
+            Kind::Desk => desk = message.fd,
+            Kind::Control => control = message.fd,
+            Kind::Ready => break,
+            _ => rest.push(message),
+        }
+    }
+    match (device, below, desk, control) {
+        (Some(device), Some(below), Some(desk), Some(control)) => {
+            Ok(Handed { device, below, desk, control, agreed, rest })
+        }
+        _ => Err(gone()),
+    }
+}
+
+impl Server {
+    /// One thread for each request that a dead server left, and some more.
+    fn start_workers(self: &Arc<Self>) {
+        let places = (0..PLACES).filter(|index| *index < WORKERS || self.desk.place(*index).taken());
+        let places: Vec<usize> = places.collect();
+        self.workers.store(places.last().map_or(0, |last| last + 1), Ordering::Relaxed);
+        // Places in between that are free get their threads, too: the next number is always one more.
+        for index in 0..self.workers.load(Ordering::Relaxed) {
+            let server = Arc::clone(self);
+            std::thread::spawn(move || server.work(index));
+        }
+    }
+
+    fn one_more(self: &Arc<Self>) {
+        let next = self
+            .workers
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count < PLACES).then_some(count + 1));
+        if let Ok(index) = next {
+            let server = Arc::clone(self);
+            std::thread::spawn(move || server.work(index));
+        }
+    }
+
+    fn work(self: Arc<Self>, index: usize) {
+        // SAFETY: sets a property of this thread alone: delays are to be exact.
+        unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1_u64) };
+        let place = self.desk.place(index);
+        place.make_ready();
+        let mut scratch = Scratch::new();
+        if place.taken() && self.answered(place) {
+            place.clear();
+        }
+        loop {
+            if place.taken() {
+                self.answer(place, &mut scratch);
+            }
+            place.clear();
+            self.idle.fetch_add(1, Ordering::Relaxed);
+            let received = place.receive(self.device.as_fd());
+            let idle = self.idle.fetch_sub(1, Ordering::Relaxed);
+            match received {
+                Ok(()) => {
+                    if idle <= 1 {
+                        self.one_more();
+                    }
+                }
+                Err(Errno::EINTR | Errno::EAGAIN | Errno::ENOENT) => {}
+                Err(problem) => {
+                    if problem != Errno::ENODEV {
+                        tracing::error!(%problem, "the kernel's side of the storage layer is gone");
+                    }
+                    // Others may have said so already.
+                    let _told = self.over.try_send(());
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Whether a server that was killed before it could clear the place had answered. Doing the request again could
+    /// then undo what its caller has done since. The kernel is asked in the one way that it answers to: by what would be
+    /// the answer to an interruption of the request, were there one.
+    fn answered(&self, place: Place<'_>) -> bool {
+        let Some(request) = Request::parse(place.request()) else { return true };
+        let unanswered_by_nature = [opcode::FORGET, opcode::BATCH_FORGET].contains(&request.opcode);
+        let asked = answer_header(request.unique | wire::INTERRUPTION, Err(Errno::EINVAL));
+        !unanswered_by_nature && self.send(&asked, &[]) == Err(Errno::ENOENT)
+    }
+
+    /// Does what is asked for on the place and answers.
+    fn answer(&self, place: Place<'_>, scratch: &mut Scratch) {
+        let Some(request) = Request::parse(place.request()) else { return };
+        match request.opcode {
+            opcode::FORGET | opcode::BATCH_FORGET => {
+                // Counted down once, or in the worst case not at all: a node too many is kept, never one too few.
+                let forgotten = self.forgotten(&request).unwrap_or_default();
+                place.clear();
+                forgotten.into_iter().for_each(|(node, times)| self.tree.forget(node, times));
+                return;
+            }
+            opcode::INTERRUPT => {
+                self.interrupt(&request);
+                return;
+            }
+            _ => {}
+        }
+        let outcome = if place.attempts().fetch_add(1, Ordering::Relaxed) < ATTEMPTS_MAX {
+            self.attempt(request, place, scratch)
+        } else {
+            tracing::error!(operation = request.opcode, "servers die of this request; it fails");
+            Err(Errno::EIO)
+        };
+        let header = |body| answer_header(request.unique, body);
+        let sent = match &outcome {
+            Ok(Answer::Bytes(body)) => self.send(&header(Ok(body.len())), body),
+            Ok(Answer::Data(count)) => self.send(&header(Ok(*count)), &scratch.bytes()[..*count]),
+            Err(errno) => self.send(&header(Err(*errno)), &[]),
+        };
+        match sent {
+            // The caller is gone, or a killed server answered already.
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(problem) => tracing::error!(%problem, operation = request.opcode, "an answer was refused"),
+        }
+    }
+
+    fn send(&self, header: &[u8; ANSWER_HEADER], body: &[u8]) -> Result<(), Errno> {
+        writev(&self.device, &[IoSlice::new(header), IoSlice::new(body)]).map(drop)
+    }
+
+    fn attempt(&self, request: Request<'_>, place: Place<'_>, scratch: &mut Scratch) -> Result<Answer, Errno> {
+        let mut call = Call { request, place, scratch, disturbed: Disturbed::default() };
+        if self.rules.any()
+            && let Some(operation) = operation(request.opcode)
+        {
+            call.disturbed = self.disturb(&call, operation)?;
+        }
+        let belated = call.belated();
+        let _passed = match self.gate.enter(request.pid, belated.is_some()) {
+            Ok(passed) => passed,
+            Err(errno) => return self.refuse_the_dying(&call, belated.ok_or(errno)),
+        };
+        self.dispatch(&mut call)
+    }
+
+    /// What a rule does to the call; its delay is over when this returns.
+    fn disturb(&self, call: &Call<'_>, operation: Operation) -> Result<Disturbed, Errno> {
+        let node = self.tree.node(call.request.node)?;
+        let path = (!node.probe).then(|| self.path_of(&node));
+        let subject = Subject { operation, path: path.as_deref(), now: firedrill_host::clock::since_boot() };
+        let disturbed = self.rules.decide(&subject);
+        if !disturbed.delay.is_zero() {
+            let interrupted: &AtomicU32 = call.place.interrupted();
+            let dying = || interrupted.swap(0, Ordering::Relaxed) != 0 && is_dying(call.request.pid, &HashSet::new());
+            self.rules.wait(disturbed.delay, dying)?;
+        }
+        match disturbed.errno {
+            Some(errno) => Err(Errno::from_raw(errno)),
+            None => Ok(disturbed),
+        }
+    }
+
+    /// Pages that the kernel writes for a process that was killed are thrown away: they were not synced.
+    fn refuse_the_dying(&self, call: &Call<'_>, written: Result<u32, Errno>) -> Result<Answer, Errno> {
+        match call.request.opcode {
+            opcode::RELEASE | opcode::RELEASEDIR => self.release(call),
+            _ => written.map(|bytes| Answer::Bytes(wire::Answer::default().u32(bytes).u32(0).0)),
+        }
+    }
+
+    fn interrupt(&self, request: &Request<'_>) {
+        let Ok(unique) = request.fields().u64() else { return };
+        for index in 0..self.workers.load(Ordering::Relaxed).min(PLACES) {
+            let place = self.desk.place(index);
+            if place.taken() && place.unique() == unique {
+                place.interrupted().store(1, Ordering::Relaxed);
+            }
+        }
+        self.rules.wake();
+    }
+
+    /// A node's path from the mount point on, as it is now.
+    pub(super) fn path_of(&self, node: &Node) -> String {
+        let path = std::fs::read_link(through(&node.file)).unwrap_or_default();
+        path.strip_prefix(&self.below).unwrap_or(&path).to_string_lossy().into_owned()
+    }
+
+    /// The path of a name in a directory, as `names.rs` needs it.
+    pub(super) fn path_in(&self, dir: &Node, name: &std::ffi::OsStr) -> Result<std::ffi::OsString, Errno> {
+        let path = std::fs::read_link(through(&dir.file)).map_err(|_| Errno::EIO)?;
+        let path = path.strip_prefix(&self.below).map_err(|_| Errno::ESTALE)?;
+        Ok(path.join(name).into_os_string())
+    }
+
+    /// Whether a name of the mount point is the layer's own.
+    pub(super) fn hidden(dir: &Node, name: &std::ffi::OsStr) -> bool {
+        dir.id == super::wire::ROOT && name == GRAVEYARD
+    }
+
+    /// Ends what has passed its deadline, and commits names in time.
+    fn tick(&self) {
+        loop {
+            std::thread::sleep(TICK);
+            if self.rules.any() || self.keep.armed() {
+                self.rules.expire();
+                self.arm_or_disarm();
+            }
+            if self.keep.armed() && !self.gate.killing() {
+                self.keep.names().commit_in_time();
+            }
+        }
+    }
+
+    /// Keeps old content if, and only if, a rule wants it.
+    pub(super) fn arm_or_disarm(&self) {
+        /// Operations under way take as long as the disk below; when they do not end, it is tried at the next tick.
+        const WITHIN: Duration = Duration::from_secs(2);
+        if self.rules.keeps() == self.keep.armed() || self.gate.close(WITHIN).is_err() {
+            return;
+        }
+        match (self.rules.keeps(), self.keep.armed()) {
+            (true, false) => self.keep.arm(),
+            (false, true) => self.keep.disarm(&self.tree),
+            _ => {}
+        }
+        self.gate.open();
+    }
+}
+
+fn operation(opcode: u32) -> Option<Operation> {
+    Some(match opcode {
+        opcode::READ | opcode::LSEEK => Operation::Read,
+        opcode::WRITE | opcode::FALLOCATE => Operation::Write,
+        opcode::FSYNC | opcode::FSYNCDIR => Operation::Sync,
+        opcode::OPEN | opcode::CREATE => Operation::Open,
+        opcode::SETATTR
+        | opcode::SYMLINK
+        | opcode::MKNOD
+        | opcode::MKDIR
+        | opcode::UNLINK
+        | opcode::RMDIR
+        | opcode::RENAME
+        | opcode::RENAME2
+        | opcode::LINK
+        | opcode::SETXATTR
+        | opcode::REMOVEXATTR => Operation::Change,
+        opcode::LOOKUP
+        | opcode::GETATTR
+        | opcode::READLINK
+        | opcode::STATFS
+        | opcode::GETXATTR
+        | opcode::LISTXATTR
+        | opcode::OPENDIR
+        | opcode::READDIR => Operation::Look,
+        _ => return None,
+    })
+}

@@ -1,0 +1,199 @@
+//! Where a process is in the cgroup hierarchy that limits a resource, and the files that set the limits.
+
+use crate::HostError;
+use crate::cgroup::Cgroup;
+use crate::process::Identity;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What a hierarchy can limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Controller {
+    /// Processor time.
+    Cpu,
+    /// Reads and writes of devices.
+    Io,
+    /// Stopping and continuing all processes of a group.
+    Freezer,
+}
+
+impl Controller {
+    /// Its name in version 1, and in version 2.
+    const fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Cpu => ("cpu", "cpu"),
+            Self::Io => ("blkio", "io"),
+            Self::Freezer => ("freezer", ""),
+        }
+    }
+}
+
+/// The two kinds of hierarchies, with different files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// One hierarchy for each controller.
+    One,
+    /// One hierarchy for all; groups with processes have no groups below.
+    Two,
+}
+
+/// The group of a process in the hierarchy of a controller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Membership {
+    /// Of which kind the hierarchy is.
+    pub version: Version,
+    /// Where the hierarchy is mounted.
+    pub mount: PathBuf,
+    /// The group.
+    pub group: Cgroup,
+}
+
+impl Membership {
+    /// Finds it; `None` when no mounted hierarchy has the controller.
+    pub fn of(process: Identity, controller: Controller) -> Result<Option<Self>, HostError> {
+        let read = |path: PathBuf| fs::read_to_string(&path).map_err(|problem| HostError::at("read", &path, problem));
+        let groups = match read(PathBuf::from(format!("/proc/{}/cgroup", process.pid))) {
+            Err(problem) if matches!(problem.errno(), Some(libc::ENOENT | libc::ESRCH)) => {
+                return Err(HostError::NoProcess { pid: process.pid });
+            }
+            other => other?,
+        };
+        let mounts = read(PathBuf::from("/proc/self/mountinfo"))?;
+        let (one, two) = controller.names();
+        if let Some((mount, dir)) = find(&groups, &mounts, "cgroup", one) {
+            return Ok(Some(Self { version: Version::One, mount, group: Cgroup::in_dir(dir) }));
+        }
+        let Some((mount, dir)) = find(&groups, &mounts, "cgroup2", "") else { return Ok(None) };
+        let offered = fs::read_to_string(mount.join("cgroup.controllers")).unwrap_or_default();
+        let has = two.is_empty() || offered.split_whitespace().any(|offer| offer == two);
+        Ok(has.then(|| Self { version: Version::Two, mount, group: Cgroup::in_dir(dir) }))
+    }
+
+    /// Whether it is the group of all that is in no other one, which cannot be limited.
+    #[must_use]
+    pub fn is_root(&self) -> bool {
+        self.group.dir() == self.mount
+    }
+}
+
+/// The mount of a hierarchy and the directory in it where a process is. Lines of a process's `cgroup` file are
+/// `number:controllers:path`; the controllers of version 2 are empty.
+fn find(groups: &str, mounts: &str, kind: &str, controller: &str) -> Option<(PathBuf, PathBuf)> {
+    let path = groups.lines().find_map(|line| {
+        let mut parts = line.splitn(3, ':');
+        let controllers = parts.nth(1)?;
+        controllers.split(',').any(|one| one == controller).then(|| parts.next())?
+    })?;
+    mounts.lines().find_map(|line| {
+        // `id parent major:minor root mount-point options … - type source super-options`
+        let (first, second) = line.split_once(" - ")?;
+        let (mut first, mut second) = (first.split(' '), second.split(' '));
+        let (root, point) = (first.nth(3)?, first.next()?);
+        let (its_kind, options) = (second.next()?, second.nth(1)?);
+        let has = kind == "cgroup2" || options.split(',').any(|option| option == controller);
+        if its_kind != kind || !has {
+            return None;
+        }
+        let below = Path::new(path).strip_prefix(root).ok()?;
+        let mount = PathBuf::from(point);
+        let dir = if below.as_os_str().is_empty() { mount.clone() } else { mount.join(below) };
+        Some((mount, dir))
+    })
+}
+
+impl Cgroup {
+    /// The group of this directory in any hierarchy, whether or not it exists.
+    #[must_use]
+    pub fn in_dir(dir: impl Into<PathBuf>) -> Self {
+        Self::of_dir(dir.into())
+    }
+
+    /// Makes its directory; one that is there is an error.
+    pub fn make(&self) -> Result<(), HostError> {
+        fs::create_dir(self.dir()).map_err(|problem| HostError::at("create the cgroup", self.dir(), problem))
+    }
+
+    /// Reads one of its files.
+    pub fn read(&self, file: &str) -> Result<String, HostError> {
+        let path = self.dir().join(file);
+        fs::read_to_string(&path).map_err(|problem| HostError::at("read", &path, problem))
+    }
+
+    /// Writes to one of its files.
+    pub fn write(&self, file: &str, text: &str) -> Result<(), HostError> {
+        let path = self.dir().join(file);
+        fs::write(&path, text).map_err(|problem| HostError::at("write to", &path, problem))
+    }
+}
+
+/// A storage device as a whole, which is what can be limited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Disk {
+    /// Major number.
+    pub major: u64,
+    /// Minor number.
+    pub minor: u64,
+}
+
+impl std::fmt::Display for Disk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.major, self.minor)
+    }
+}
+
+/// The device below a file; `None` when its file system is on none, or on several (tmpfs, overlay, btrfs, NFS).
+pub fn disk_of(path: &Path) -> Result<Option<Disk>, HostError> {
+    let seen = nix::sys::stat::stat(path).map_err(|problem| HostError::at("look at", path, problem))?;
+    let numbers = (nix::sys::stat::major(seen.st_dev), nix::sys::stat::minor(seen.st_dev));
+    let device = PathBuf::from(format!("/sys/dev/block/{}:{}", numbers.0, numbers.1));
+    if !device.exists() {
+        return Ok(None);
+    }
+    if !device.join("partition").exists() {
+        return Ok(Some(Disk { major: numbers.0, minor: numbers.1 }));
+    }
+    // The directory of a partition is in that of its disk.
+    let whole = fs::canonicalize(&device).map_err(|problem| HostError::at("look at", &device, problem))?;
+    let path = whole.parent().unwrap_or(&whole).join("dev");
+    let text = fs::read_to_string(&path).map_err(|problem| HostError::at("read", &path, problem))?;
+    let parse = |text: &str| {
+        let (major, minor) = text.trim().split_once(':')?;
+        Some(Disk { major: major.parse().ok()?, minor: minor.parse().ok()? })
+    };
+    parse(&text).map(Some).ok_or(HostError::Format { path, text })
+}
+
+/// A group that is gone (`ENOENT`, or `ENODEV` between open and write) has no processes and no limits.
+#[must_use]
+pub fn is_gone(problem: &HostError) -> bool {
+    matches!(problem, HostError::System { source, .. }
+        if source.kind() == io::ErrorKind::NotFound || source.raw_os_error() == Some(libc::ENODEV))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOUNTS: &str = "30 29 0:26 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu,cpuacct\n\
+                          31 29 0:27 /docker/x /sys/fs/cgroup/blkio rw - cgroup cgroup rw,blkio\n\
+                          32 29 0:28 / /sys/fs/cgroup/unified rw shared:9 - cgroup2 none rw,nsdelegate\n";
+
+    #[test]
+    fn a_group_is_found_below_its_mount() {
+        let groups = "3:blkio:/docker/x/y\n2:cpu,cpuacct:/\n0::/system.slice/db.service\n";
+        let found = |kind, controller| find(groups, MOUNTS, kind, controller);
+        let path = PathBuf::from;
+        assert_eq!(found("cgroup", "cpu"), Some((path("/sys/fs/cgroup/cpu"), path("/sys/fs/cgroup/cpu"))));
+        assert_eq!(found("cgroup", "blkio"), Some((path("/sys/fs/cgroup/blkio"), path("/sys/fs/cgroup/blkio/y"))));
+        let unified = path("/sys/fs/cgroup/unified");
+        assert_eq!(found("cgroup2", ""), Some((unified.clone(), unified.join("system.slice/db.service"))));
+        assert_eq!(found("cgroup", "memory"), None);
+        assert_eq!(find("3:blkio:/elsewhere", MOUNTS, "cgroup", "blkio"), None, "not to be seen through this mount");
+    }
+
+    #[test]
+    fn memory_is_no_disk() {
+        assert_eq!(disk_of(Path::new("/proc")).expect("there"), None);
+    }
+}
