@@ -4,7 +4,8 @@
 //! *undo*, *verify undone*. Around them stand the [`journal`] (a record on disk, synced before a fault goes in), a
 //! task per attack that holds it until its deadline, and the [`rescue`] process, which undoes what a dead agent left.
 //! Network faults are kernel objects that die with the process that holds them and whose rules stop matching when a
-//! hung holder does not renew them.
+//! hung holder does not renew them. Faults inside a database server are held by its sessions, which end in the same two
+//! ways, or are settings that are put back unless the keeper has commanded the server since.
 //!
 //! **What it never does**: speak to a server, choose targets, decide whether an attack is wise. It does not report an
 //! effect that it has not measured, and it never forgets an attack before it was seen to be out.
