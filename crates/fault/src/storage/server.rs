@@ -221,14 +221,15 @@ fn receive(guardian: &OwnedFd) -> io::Result<Handed> {
 impl Server {
     /// One thread for each request that a dead server left, and some more.
     fn start_workers(self: &Arc<Self>) {
-        for index in (0..PLACES).filter(|index| *index < WORKERS || self.desk.place(*index).taken()) {
-            self.man(index);
+        let mut first = [false; PLACES];
+        for (index, manned) in first.iter_mut().enumerate() {
+            *manned = index < WORKERS || self.desk.place(index).taken();
         }
-    }
-
-    fn man(self: &Arc<Self>, index: usize) {
-        self.manned()[index] = true;
-        self.start_worker(index);
+        // All are told before the first begins: those who begin start more, and a place has one thread.
+        *self.manned() = first;
+        for index in (0..PLACES).filter(|index| first[*index]) {
+            self.start_worker(index);
+        }
     }
 
     fn start_worker(self: &Arc<Self>, index: usize) {
