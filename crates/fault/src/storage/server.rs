@@ -18,7 +18,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
 /// Threads that a server begins with. More are started when all are busy, up to the number of places.
@@ -74,7 +74,8 @@ pub(super) struct Server {
     pub(super) agreed: Agreed,
     below: PathBuf,
     idle: AtomicUsize,
-    workers: AtomicUsize,
+    /// Which places have a thread.
+    manned: Mutex<[bool; PLACES]>,
     over: mpsc::SyncSender<()>,
 }
 
@@ -155,7 +156,7 @@ pub(super) fn serve(dir: &Path, guardian: OwnedFd) -> io::Result<()> {
         places,
         agreed: handed.agreed,
         idle: AtomicUsize::new(0),
-        workers: AtomicUsize::new(0),
+        manned: Mutex::new([false; PLACES]),
         over,
     });
     if !server.places.probe().exists() {
@@ -166,6 +167,7 @@ pub(super) fn serve(dir: &Path, guardian: OwnedFd) -> io::Result<()> {
         // Before anybody is served: what was lost must not be seen.
         server.gate.close(Duration::ZERO)?;
     }
+    come_first();
     server.start_workers();
     cut::finish(&server);
     let (controlled, ticking, watching) = (Arc::clone(&server), Arc::clone(&server), Arc::clone(&server));
@@ -180,6 +182,12 @@ pub(super) fn serve(dir: &Path, guardian: OwnedFd) -> io::Result<()> {
     let _unmounted = ended.recv();
     server.tree.tell((Kind::Over, 0), [0, 0], None);
     Ok(())
+}
+
+/// A disk does not wait for a processor: its threads run before others, where that is allowed.
+fn come_first() {
+    // SAFETY: plain integers; threads started from now on have the same priority. A refusal changes nothing.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -20) };
 }
 
 fn receive(guardian: &OwnedFd) -> io::Result<Handed> {
@@ -213,24 +221,43 @@ fn receive(guardian: &OwnedFd) -> io::Result<Handed> {
 impl Server {
     /// One thread for each request that a dead server left, and some more.
     fn start_workers(self: &Arc<Self>) {
-        let places = (0..PLACES).filter(|index| *index < WORKERS || self.desk.place(*index).taken());
-        let places: Vec<usize> = places.collect();
-        self.workers.store(places.last().map_or(0, |last| last + 1), Ordering::Relaxed);
-        // Places in between that are free get their threads, too: the next number is always one more.
-        for index in 0..self.workers.load(Ordering::Relaxed) {
-            let server = Arc::clone(self);
-            std::thread::spawn(move || server.work(index));
+        let mut first = [false; PLACES];
+        for (index, manned) in first.iter_mut().enumerate() {
+            *manned = index < WORKERS || self.desk.place(index).taken();
+        }
+        // All are told before the first begins: those who begin start more, and a place has one thread.
+        *self.manned() = first;
+        for index in (0..PLACES).filter(|index| first[*index]) {
+            self.start_worker(index);
         }
     }
 
+    fn start_worker(self: &Arc<Self>, index: usize) {
+        let server = Arc::clone(self);
+        std::thread::spawn(move || server.work(index));
+    }
+
+    /// When all threads are busy, or wait in a delay.
     fn one_more(self: &Arc<Self>) {
-        let next = self
-            .workers
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count < PLACES).then_some(count + 1));
-        if let Ok(index) = next {
-            let server = Arc::clone(self);
-            std::thread::spawn(move || server.work(index));
+        let mut manned = self.manned();
+        if let Some(index) = manned.iter().position(|manned| !manned) {
+            manned[index] = true;
+            drop(manned);
+            self.start_worker(index);
         }
+    }
+
+    /// Whether a thread ends: the kernel wakes idle ones in turn, so the fewer there are, the warmer they are.
+    fn leaves(&self, index: usize) -> bool {
+        let leaves = index >= WORKERS && self.idle.load(Ordering::Relaxed) >= 2;
+        if leaves {
+            self.manned()[index] = false;
+        }
+        leaves
+    }
+
+    fn manned(&self) -> MutexGuard<'_, [bool; PLACES]> {
+        self.manned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn work(self: Arc<Self>, index: usize) {
@@ -247,6 +274,9 @@ impl Server {
                 self.answer(place, &mut scratch);
             }
             place.clear();
+            if self.leaves(index) {
+                return;
+            }
             self.idle.fetch_add(1, Ordering::Relaxed);
             let received = place.receive(self.device.as_fd());
             let idle = self.idle.fetch_sub(1, Ordering::Relaxed);
@@ -361,7 +391,7 @@ impl Server {
 
     fn interrupt(&self, request: &Request<'_>) {
         let Ok(unique) = request.fields().u64() else { return };
-        for index in 0..self.workers.load(Ordering::Relaxed).min(PLACES) {
+        for index in 0..PLACES {
             let place = self.desk.place(index);
             if place.taken() && place.unique() == unique {
                 place.interrupted().store(1, Ordering::Relaxed);

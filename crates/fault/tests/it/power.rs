@@ -224,12 +224,16 @@ impl Bank {
 
     /// The tokens that are in the binary log.
     fn logged(&self) -> BTreeSet<u64> {
-        let script = format!("cd {}; mariadb-binlog --no-defaults binlog.0*", self.mount.layer.point().display());
+        // Only what is looked for: the whole text of all logs is more than is kept of a tool's output.
+        let script = format!(
+            "cd {}; mariadb-binlog --no-defaults binlog.0* | grep -o '^insert into bank.token values ([0-9]*' || true",
+            self.mount.layer.point().display()
+        );
         let spawn = Spawn::new("sh").args(["-c", &script]);
         let output = crate::lab::block_on(firedrill_host::process::run(spawn, WITHIN)).expect("reads the log");
         let text = output.text();
         let statements = text.lines().filter_map(|line| line.strip_prefix("insert into bank.token values ("));
-        statements.filter_map(|rest| rest.trim_end_matches(')').parse().ok()).collect()
+        statements.filter_map(|rest| rest.parse().ok()).collect()
     }
 
     /// A client that commits one token after the other and writes down each that was acknowledged.
