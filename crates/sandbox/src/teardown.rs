@@ -72,8 +72,8 @@ pub(crate) async fn remove(home: &Home, name: &SandboxName, progress: &Progress)
 
 /// Takes off what is mounted below a directory; the processes behind it are gone.
 fn unmount_below(directory: &Path) -> Result<(), HostError> {
-    let mounted = fuse::mounts()?.into_iter().filter(|mount| mount.point.starts_with(directory));
-    mounted.map(|mount| fuse::unmount(&mount.point)).collect()
+    let mut mounted = fuse::mounts()?.into_iter().filter(|mount| mount.point.starts_with(directory));
+    mounted.try_for_each(|mount| fuse::unmount(&mount.point))
 }
 
 /// Whether anything of the sandbox of that name exists in the kernel or on disk.

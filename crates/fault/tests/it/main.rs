@@ -6,7 +6,7 @@ mod engine;
 mod engine_crash;
 // The recipe for servers is the engine's own.
 #[path = "../../../engine/tests/it/fleet.rs"]
-#[allow(dead_code, reason = "tests of the engine use the rest")]
+#[expect(dead_code, reason = "tests of the engine use the rest")]
 mod fleet;
 mod kill;
 mod lab;
