@@ -176,7 +176,8 @@ impl HostLayout {
             Part::Gateway => "gateway",
             Part::Backup => "backup",
         };
-        [("part", part), ("region", self.region.as_str())]
+        // Nothing in a sandbox must be kept, so attacks that destroy data are allowed on its hosts.
+        [("part", part), ("region", self.region.as_str()), ("expendable", "true")]
             .into_iter()
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .collect()
