@@ -72,7 +72,7 @@ fn the_kinds_of_attacks_are_listed_for_scripts() {
     let kinds: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let kinds = kinds.as_array().expect("a list");
     let names: Vec<_> = kinds.iter().filter_map(|kind| kind["kind"].as_str()).collect();
-    assert_eq!(names[..4], ["kill", "pause", "partition", "latency"]);
+    assert!(["kill", "pause", "partition", "latency"].iter().all(|kind| names.contains(kind)), "{names:?}");
     for kind in kinds {
         for parameter in kind["parameters"].as_array().expect("a list") {
             let said = ["name", "form", "documentation"].map(|field| parameter[field].as_str().unwrap_or_default());
