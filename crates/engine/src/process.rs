@@ -236,8 +236,11 @@ pub(crate) async fn kill(identity: Identity) -> Result<bool, EngineError> {
 pub(crate) async fn kill_by_file(path: &Path) -> Result<bool, EngineError> {
     let Some(identity) = Identity::load(path)? else { return Ok(false) };
     let killed = kill(identity).await?;
-    std::fs::remove_file(path).map_err(|problem| EngineError::file("remove", path, problem))?;
-    Ok(killed)
+    match std::fs::remove_file(path) {
+        // Who had started it has seen it end and removed the file meanwhile.
+        Err(problem) if problem.kind() == std::io::ErrorKind::NotFound => Ok(killed),
+        other => other.map(|()| killed).map_err(|problem| EngineError::file("remove", path, problem)),
+    }
 }
 
 /// A handle that resolves when the process of this identity has ended.

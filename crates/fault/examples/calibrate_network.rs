@@ -50,10 +50,13 @@ fn measure([here, there]: &[String; 2]) -> Outcome<()> {
         Batch::new().address("eth0", THERE, 24).up("eth0").apply(Some(&far)).await
     })?;
     let listener = netns::enter(&far, || TcpListener::bind((THERE, 0)))??;
-    let (from, to) = (netns::enter(&near, || UdpSocket::bind((HERE, 0)))??, netns::enter(&far, || UdpSocket::bind((THERE, 0)))??);
+    let (from, to) =
+        (netns::enter(&near, || UdpSocket::bind((HERE, 0)))??, netns::enter(&far, || UdpSocket::bind((THERE, 0)))??);
     to.set_read_timeout(Some(Duration::from_millis(20)))?;
     let target = listener.local_addr()?;
-    std::thread::spawn(move || listener.incoming().flatten().for_each(|stream| drop(std::thread::spawn(|| pour(stream)))));
+    std::thread::spawn(move || {
+        listener.incoming().flatten().for_each(|stream| drop(std::thread::spawn(|| pour(stream))))
+    });
     netns::enter(&near, move || block_on(table(target, &from, &to)))?
 }
 
@@ -76,7 +79,12 @@ async fn table(target: SocketAddr, from: &UdpSocket, to: &UdpSocket) -> Outcome<
         let times = handshakes(delay + Duration::from_secs(1)).await?;
         let at = |percent: usize| times[(times.len() - 1) * percent / 100].saturating_sub(base).as_secs_f64() * 1e3;
         let asked = delay.as_secs_f64() * 1e3;
-        writeln!(out, "| latency | {asked} ms | {:.3} ms p50 | {:.3} ms p99, of {HANDSHAKES} handshakes |", at(50), at(99))?;
+        writeln!(
+            out,
+            "| latency | {asked} ms | {:.3} ms p50 | {:.3} ms p99, of {HANDSHAKES} handshakes |",
+            at(50),
+            at(99)
+        )?;
         faults.undo(&id).await?;
     }
     for percent in [0.1, 1.0, 5.0, 10.0, 25.0, 50.0] {
@@ -89,7 +97,11 @@ async fn table(target: SocketAddr, from: &UdpSocket, to: &UdpSocket) -> Outcome<
     for megabits in [1_u32, 10, 100, 1000] {
         let id = start(&faults, on_peer("bandwidth").with("rate", format!("{megabits}Mbit/s"))).await?;
         let measured = tokio::task::spawn_blocking(move || stream(target)).await??;
-        writeln!(out, "| bandwidth | {megabits} Mbit/s | {measured:.2} Mbit/s | a TCP stream of {} s |", STREAM_FOR.as_secs())?;
+        writeln!(
+            out,
+            "| bandwidth | {megabits} Mbit/s | {measured:.2} Mbit/s | a TCP stream of {} s |",
+            STREAM_FOR.as_secs()
+        )?;
         faults.undo(&id).await?;
     }
     Ok(())
