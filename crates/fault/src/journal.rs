@@ -133,6 +133,7 @@ pub struct Hold {
 #[derive(Debug)]
 pub(crate) struct EndRequest {
     path: PathBuf,
+    _lock: Flock<File>,
 }
 
 impl Drop for EndRequest {
@@ -141,7 +142,7 @@ impl Drop for EndRequest {
             && problem.kind() != io::ErrorKind::NotFound
         {
             tracing::error!(path = %self.path.display(), %problem,
-                "the request to end all attacks stays: attacks of this journal end at once until it is removed");
+                "the file of a request to end all attacks stays; it asks for nothing any more");
         }
     }
 }
@@ -220,13 +221,18 @@ impl Journal {
     /// Asks the holder to take everything out, for as long as the answer is kept.
     pub(crate) fn request_end(&self) -> Result<EndRequest, FaultError> {
         let path = self.dir.join(END_REQUEST);
-        File::create(&path).map_err(|problem| failed("write", &path, problem))?;
-        Ok(EndRequest { path })
+        let file = File::create(&path).map_err(|problem| failed("write", &path, problem))?;
+        // Waits for another who asks the same, seconds at most.
+        let lock =
+            Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, problem)| failed("lock", &path, problem.into()))?;
+        Ok(EndRequest { path, _lock: lock })
     }
 
     /// Whether somebody asks for the end of everything.
     pub(crate) fn end_requested(&self) -> bool {
-        self.dir.join(END_REQUEST).exists()
+        // The lock goes with the process that asks: a file that a killed one left asks for nothing.
+        let Ok(file) = File::open(self.dir.join(END_REQUEST)) else { return false };
+        matches!(Flock::lock(file, FlockArg::LockSharedNonblock), Err((_, nix::Error::EWOULDBLOCK)))
     }
 
     /// Whether a file is a record, by its name.
@@ -342,6 +348,19 @@ mod tests {
             assert!(check_id(&AttackId(bad.to_owned())).is_err(), "{bad:?} must be refused");
         }
         assert!(check_id(&AttackId("0197-ab_c.east-1".to_owned())).is_ok());
+    }
+
+    #[test]
+    fn a_request_lasts_as_long_as_who_asks() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let journal = Journal::open(dir.path()).expect("opens");
+        assert!(!journal.end_requested());
+        let request = journal.request_end().expect("asks");
+        assert!(journal.end_requested() && journal.end_requested());
+        drop(request);
+        assert!(!journal.end_requested());
+        fs::write(dir.path().join(END_REQUEST), "").expect("as a killed process leaves it");
+        assert!(!journal.end_requested());
     }
 
     #[test]
