@@ -5,6 +5,7 @@ use crate::config::InstanceConfig;
 use crate::error::EngineError;
 use crate::mariadb::Server;
 use crate::mariadb::observer::Observer;
+use crate::process::Tail;
 use firedrill_host::process::Identity;
 use firedrill_model::command::FailureKind;
 use firedrill_model::{CommandFailure, NodeCommand, NodeObservation, NodeReply, Span};
@@ -94,7 +95,8 @@ impl Instance {
             NodeCommand::ReopenWrites { .. } => server.reopen_writes().await,
             NodeCommand::Follow { source, acker, .. } => server.follow(source, acker, deadline).await,
             NodeCommand::SetAcker { on, .. } => server.set_acker(on, deadline).await,
-            NodeCommand::Start { .. } => server.start().await,
+            NodeCommand::Start { .. } => server.start(Tail::Dropped).await,
+            NodeCommand::Recover { .. } => server.start(Tail::Kept).await,
             NodeCommand::AwaitPosition { until, .. } => server.await_position(&until, deadline).await,
             NodeCommand::Capture { operation, .. } => server.capture(&operation).await,
             NodeCommand::ListTransactions { ranges, .. } => server.list_transactions(&ranges).await,

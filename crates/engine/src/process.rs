@@ -21,16 +21,32 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// must be met, but not for ever.
 const FENCE_ROUNDS_MAX: u32 = 5;
 
-/// Options that make a server a harmless replica-to-be whatever its option file says. `init_rpl_role=SLAVE` makes
-/// crash recovery drop the tail of the binary log that no acker had confirmed (MDEV-33465); a server before 10.11.9 does
-/// not know it and commits that tail, which the comparison of binary logs then shows.
-const HARMLESS: [&str; 5] = [
+/// Options that make a server harmless whatever its option file says.
+const HARMLESS: [&str; 4] = [
     "--read-only=1",
     "--skip-slave-start",
-    "--loose-init-rpl-role=SLAVE",
     "--rpl-semi-sync-master-enabled=0",
     "--rpl-semi-sync-slave-enabled=0",
 ];
+
+/// What crash recovery does with the tail of the binary log that the storage engine had only prepared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tail {
+    /// Drops it: a replica-to-be, as another node has what was acknowledged of it (MDEV-33465). A server before 10.11.9
+    /// does not know the option and commits that tail, which the comparison of binary logs then shows.
+    Dropped,
+    /// Commits it: the primary itself, when nobody has taken over.
+    Kept,
+}
+
+impl Tail {
+    fn option(self) -> &'static str {
+        match self {
+            Self::Dropped => "--loose-init-rpl-role=SLAVE",
+            Self::Kept => "--loose-init-rpl-role=MASTER",
+        }
+    }
+}
 
 /// The server process of one instance.
 #[derive(Debug)]
@@ -134,8 +150,8 @@ impl ServerProcess {
         }
     }
 
-    /// Starts it, when it does not run, as a harmless replica-to-be; does not wait until it answers.
-    pub(crate) fn start(&self) -> Result<Identity, EngineError> {
+    /// Starts it, when it does not run, harmless (read-only, not replicating); does not wait until it answers.
+    pub(crate) fn start(&self, tail: Tail) -> Result<Identity, EngineError> {
         self.make_work_dir()?;
         let marker = self.config.fenced_file();
         match std::fs::remove_file(&marker) {
@@ -151,6 +167,7 @@ impl ServerProcess {
         let mut spawn = Spawn::new(&config.binaries.mariadbd)
             .arg(format!("--defaults-file={}", config.config_file.display()))
             .args(HARMLESS)
+            .arg(tail.option())
             .dir("/")
             // The server opens its error log itself; here goes only what it says before that.
             .stderr(Stream::Append(config.work_dir.join("start.log")))

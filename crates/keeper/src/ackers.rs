@@ -172,7 +172,10 @@ pub(crate) fn after(core: &mut Core, command: &NodeCommand, result: &Result<Node
         Err(failure) => !matches!(failure.kind, FailureKind::TimedOut | FailureKind::Unreachable | FailureKind::Stale),
     };
     let before = entry.clone();
-    let decides = !matches!(command, NodeCommand::Start { .. } | NodeCommand::SetAcker { on: true, .. });
+    let decides = !matches!(
+            command,
+            NodeCommand::Start { .. } | NodeCommand::Recover { .. } | NodeCommand::SetAcker { on: true, .. }
+        );
     if result.is_ok() && decides {
         entry.sources = arming(core, node);
         entry.sources.extend(arms(core, command));
@@ -197,6 +200,7 @@ pub(crate) fn disturbs(command: &NodeCommand) -> bool {
             | NodeCommand::SetAcker { .. }
             | NodeCommand::Fence { .. }
             | NodeCommand::Start { .. }
+            | NodeCommand::Recover { .. }
             | NodeCommand::Open { .. }
             | NodeCommand::CloneActivate { .. }
     )

@@ -106,6 +106,11 @@ impl NodeEvidence {
         self.observation.status.as_ref()
     }
 
+    /// Its server process was there when it was last looked at.
+    pub(crate) fn runs(&self) -> bool {
+        self.gone_since.is_none()
+    }
+
     pub(crate) fn replication(&self) -> Option<&Replication> {
         self.status().and_then(|status| status.replication.as_ref())
     }

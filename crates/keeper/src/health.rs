@@ -6,7 +6,7 @@
 
 use crate::core::Core;
 use crate::evidence::NodeEvidence;
-use crate::state::Standing;
+use crate::state::{NodeRecord, Standing};
 use firedrill_model::observation::{ProcessState, Receiver};
 use firedrill_model::{Health, NodeName, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -48,8 +48,8 @@ enum Witnesses {
 /// Is `node`, which feeds others, lost? `Err` says what speaks against a suspicion; `Ok(None)`: nothing is wrong.
 pub(crate) fn loss(core: &Core, node: &NodeName) -> Option<Loss> {
     let evidence = core.evidence.node(node);
-    let known = core.journal.nodes.get(node).and_then(|record| record.pid);
-    if let Some(loss) = evidence.and_then(|evidence| process_gone(evidence, known)) {
+    let record = core.journal.nodes.get(node);
+    if let Some(loss) = evidence.zip(record).and_then(|(evidence, record)| process_gone(evidence, record)) {
         return Some(loss);
     }
     let policy = core.policy();
@@ -61,9 +61,15 @@ pub(crate) fn loss(core: &Core, node: &NodeName) -> Option<Loss> {
     }
 }
 
-fn process_gone(evidence: &NodeEvidence, known: Option<u32>) -> Option<Loss> {
-    let known = known?;
+fn process_gone(evidence: &NodeEvidence, record: &NodeRecord) -> Option<Loss> {
     let failed_at = evidence.gone_since.unwrap_or(evidence.observed_at);
+    let Some(known) = record.pid else {
+        // Started by the keeper and ended before it was seen to run; one that was never started is not lost.
+        let since = record.former.map(|(_, started)| started);
+        let ended = evidence.gone_since.is_some() && since.is_some_and(|started| evidence.observed_at > started);
+        let seen = "its server process has ended again, right after it was started".to_owned();
+        return ended.then_some(Loss { class: LossClass::ProcessGone, failed_at, seen });
+    };
     let seen = match evidence.observation.process {
         ProcessState::Exited { pid } => format!("its server process {pid} has ended"),
         ProcessState::Absent => format!("its server process {known} no longer exists"),

@@ -20,6 +20,7 @@ mod evidence;
 mod health;
 mod promotion;
 mod pseudo;
+mod recovery;
 mod rejoin;
 mod requests;
 mod saga;

@@ -9,10 +9,14 @@
 //! candidate holds all that could have been acknowledged (see [`crate::candidate`]). In the turn that asks, the
 //! node becomes the keeper's `primary`, the one that may be open. Should it be lost before it has answered, it is
 //! replaced by a promotion of its own, which fences it like any other.
+//!
+//! A promotion that cannot be done gives way to a [`crate::recovery`], where that is possible, and waits for a person
+//! where it is not.
 
 use crate::candidate::{self, Holding};
 use crate::core::{Core, Owner};
 use crate::health::{self, Loss, LossClass};
+use crate::recovery;
 use crate::saga::{Asked, Plan, Saga};
 use crate::state::Standing;
 use firedrill_model::command::FailureKind;
@@ -34,7 +38,7 @@ const PATIENCE: Span = Span::secs(1);
 const CATCH_UP_WITHIN: Span = Span::secs(1);
 
 /// Nodes that do not follow the new primary within this are left to the upkeep.
-const REPOINT_PATIENCE: Span = Span::secs(10);
+pub(crate) const REPOINT_PATIENCE: Span = Span::secs(10);
 
 /// A candidate that fails to drain this often is not asked any more.
 const DRAIN_TRIES_MAX: u32 = 3;
@@ -113,6 +117,10 @@ impl Promotion {
 
 /// Begins a promotion when the primary is lost, and lets it replace one whose candidate was lost in turn.
 pub(crate) fn watch(core: &mut Core) {
+    if core.journal.sagas.iter().any(|saga| matches!(saga.plan, Plan::Recovery(_))) {
+        // It looks after the primary itself, and ends when it cannot.
+        return;
+    }
     let primary = core.journal.primary.clone();
     let Some(loss) = health::loss(core, &primary) else { return };
     let under_way = core.journal.sagas.iter().position(|saga| matches!(&saga.plan, Plan::Promotion(_)));
@@ -136,9 +144,9 @@ pub(crate) fn watch(core: &mut Core) {
     begin(core, Promotion::new(primary, loss));
 }
 
-/// Begins a promotion; a switchover that is under way ends here.
+/// Begins a promotion; a switchover or a recovery that is under way ends here.
 pub(crate) fn begin(core: &mut Core, plan: Promotion) -> firedrill_model::OperationId {
-    preempt(core, |saga| matches!(saga.plan, Plan::Switchover(_)));
+    preempt(core, |saga| matches!(saga.plan, Plan::Switchover(_) | Plan::Recovery(_)));
     let cause = format!("the primary {} is lost: {}", plan.old, plan.loss.seen);
     let (old, loss) = (plan.old.clone(), plan.loss.clone());
     let mut saga =
@@ -196,7 +204,7 @@ fn waiting(saga: &mut Saga, plan: &mut Promotion, core: &mut Core) {
     }
     if let Err(obstacle) = candidate::may_begin(core, plan) {
         if core.now.since(saga.operation.began) >= PATIENCE {
-            saga.needs_person(core, obstacle);
+            stuck(saga, plan, core, obstacle);
         }
         return;
     }
@@ -217,6 +225,15 @@ fn waiting(saga: &mut Saga, plan: &mut Promotion, core: &mut Core) {
     plan.optional = candidate::optional(core, plan);
     plan.begun = Some(now);
     plan.stage = Stage::Revoking;
+}
+
+/// It cannot be done as things are: the old primary is started again where it was, or a person is called.
+fn stuck(saga: &mut Saga, plan: &Promotion, core: &mut Core, obstacle: String) {
+    if recovery::possible(core, plan) {
+        recovery::instead(saga, plan, core, obstacle);
+    } else {
+        saga.needs_person(core, obstacle);
+    }
 }
 
 /// Asks everybody at once; goes on when both proofs are in.
@@ -248,7 +265,7 @@ fn revoking(saga: &mut Saga, plan: &mut Promotion, core: &mut Core) {
     if let Some(missing) = proofs {
         let patience = if plan.without_proof || core.policy().promote_without_proof { Span::ZERO } else { PATIENCE };
         if waited >= patience.max(core.policy().straggler_within) {
-            saga.needs_person(core, missing);
+            stuck(saga, plan, core, missing);
         }
         return;
     }
@@ -267,7 +284,7 @@ fn revoking(saga: &mut Saga, plan: &mut Promotion, core: &mut Core) {
         }
         Err(missing) => {
             if waited >= PATIENCE {
-                saga.needs_person(core, missing);
+                stuck(saga, plan, core, missing);
             }
         }
     }

@@ -84,6 +84,11 @@ fn not_primary(core: &Core, node: &NodeName, what: &str) -> Result<(), Refusal> 
 fn promote(core: &mut Core, to: Option<NodeName>, without_proof: bool) -> Taken {
     if let Some(to) = &to {
         known(core, to)?;
+    }
+    if let Some(id) = join_recovery(core, to.as_ref(), without_proof)? {
+        return Ok(Some(id));
+    }
+    if let Some(to) = &to {
         if *to == core.journal.primary {
             return refuse("K003", format!("{to} is the primary already"));
         }
@@ -94,7 +99,9 @@ fn promote(core: &mut Core, to: Option<NodeName>, without_proof: bool) -> Taken 
     if let Some(id) = join_promotion(core, to.as_ref(), without_proof)? {
         return Ok(Some(id));
     }
-    not_frozen(core)?;
+    if !recovering(core) {
+        not_frozen(core)?;
+    }
     let old = core.journal.primary.clone();
     let excused = without_proof || core.policy().promote_without_proof;
     let far = to.as_ref().is_some_and(|to| !core.journal.same_region(to, &old));
@@ -137,6 +144,29 @@ fn promote(core: &mut Core, to: Option<NodeName>, without_proof: bool) -> Taken 
         return refuse("K004", obstacle);
     }
     Ok(Some(promotion::begin(core, plan)))
+}
+
+fn recovering(core: &Core) -> bool {
+    core.journal.sagas.iter().any(|saga| matches!(&saga.plan, Plan::Recovery(plan) if plan.vacates_primary()))
+}
+
+/// A recovery whose primary has forgotten something goes on without it, on a person's word. `None`: another node is to
+/// take over, in its place.
+fn join_recovery(core: &mut Core, to: Option<&NodeName>, without_proof: bool) -> Taken {
+    if !recovering(core) || to.is_some_and(|to| *to != core.journal.primary) {
+        return Ok(None);
+    }
+    let Some(index) = core.journal.sagas.iter().position(|saga| matches!(saga.plan, Plan::Recovery(_))) else {
+        return Ok(None);
+    };
+    if !without_proof {
+        return not_frozen(core).map(|()| None);
+    }
+    let saga = &mut core.journal.edit().sagas[index];
+    if let Plan::Recovery(plan) = &mut saga.plan {
+        plan.accept_loss();
+    }
+    Ok(Some(saga.id().clone()))
 }
 
 /// A promotion that waits takes the person's word as its own.
@@ -259,7 +289,7 @@ fn cancel(core: &mut Core, operation: OperationId) -> Taken {
             return Ok(Some(operation));
         }
         Plan::Clone(_) | Plan::Rejoin(_) => {}
-        Plan::Switchover(_) | Plan::Promotion(_) | Plan::Pseudo(_) => {
+        Plan::Switchover(_) | Plan::Promotion(_) | Plan::Recovery(_) | Plan::Pseudo(_) => {
             let message = format!(
                 "operation {operation} ({} of {}) cannot be taken back any more; it goes on",
                 saga.operation.kind, saga.operation.subject

@@ -9,6 +9,7 @@ use crate::clone::CloneNode;
 use crate::core::{Core, Owner};
 use crate::promotion::Promotion;
 use crate::pseudo::PseudoPromotion;
+use crate::recovery::Recovery;
 use crate::rejoin::Rejoin;
 use crate::switchover::Switchover;
 use firedrill_model::operation::{Phase, STEP_LOG_LINES_MAX};
@@ -40,6 +41,7 @@ pub(crate) struct Saga {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Plan {
     Promotion(Promotion),
+    Recovery(Recovery),
     Pseudo(PseudoPromotion),
     Clone(CloneNode),
     Rejoin(Rejoin),
@@ -343,6 +345,7 @@ impl Saga {
     pub(crate) fn vacates_primary(&self) -> bool {
         match &self.plan {
             Plan::Promotion(plan) => plan.vacates_primary(),
+            Plan::Recovery(plan) => plan.vacates_primary(),
             Plan::Switchover(plan) => plan.vacates_primary(),
             Plan::Pseudo(_) | Plan::Clone(_) | Plan::Rejoin(_) => false,
         }
@@ -350,6 +353,6 @@ impl Saga {
 
     /// While it lasts, nothing else may change the cluster.
     pub(crate) fn freezes(&self) -> bool {
-        matches!(self.plan, Plan::Promotion(_) | Plan::Switchover(_))
+        matches!(self.plan, Plan::Promotion(_) | Plan::Recovery(_) | Plan::Switchover(_))
     }
 }

@@ -48,6 +48,9 @@ pub struct KeeperState {
     pub(crate) ended: VecDeque<Operation>,
     /// When primaries were replaced without being asked for; only those inside the flap window.
     pub(crate) promotions: Vec<Timestamp>,
+    /// When primaries were started again where they were; only those inside the flap window.
+    #[serde(default)]
+    pub(crate) recoveries: Vec<Timestamp>,
 }
 
 /// The keeper's part of one node.
@@ -128,6 +131,7 @@ impl KeeperState {
             sagas: Vec::new(),
             ended: VecDeque::new(),
             promotions: Vec::new(),
+            recoveries: Vec::new(),
             spec,
         };
         state.assign_roles();

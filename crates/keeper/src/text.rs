@@ -20,6 +20,7 @@ pub(crate) fn command_title(command: &NodeCommand) -> String {
         NodeCommand::SetAcker { node, on: true } => format!("let {node} acknowledge writes"),
         NodeCommand::SetAcker { node, on: false } => format!("let {node} no longer acknowledge writes"),
         NodeCommand::Start { node } => format!("start {node} read-only"),
+        NodeCommand::Recover { node } => format!("start {node} read-only, with all that its binary log holds"),
         NodeCommand::Capture { node, .. } => format!("set logs and state of {node} aside"),
         NodeCommand::ListTransactions { node, ranges } => {
             let ranges: Vec<String> = ranges.iter().map(|(first, last)| format!("{first}..{last}")).collect();

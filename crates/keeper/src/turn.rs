@@ -3,7 +3,7 @@
 use crate::core::{Call, Core, Owner};
 use crate::event::{Action, CallId, Event};
 use crate::saga::{Plan, Saga};
-use crate::{ackers, clone, health, promotion, pseudo, rejoin, switchover, upkeep};
+use crate::{ackers, clone, health, promotion, pseudo, recovery, rejoin, switchover, upkeep};
 use firedrill_model::command::FailureKind;
 use firedrill_model::observation::ProcessState;
 use firedrill_model::timeline::EventKind;
@@ -104,6 +104,7 @@ fn advance(core: &mut Core) {
 fn step(saga: &mut Saga, core: &mut Core) {
     match &saga.plan {
         Plan::Promotion(plan) => promotion::advance(saga, plan.clone(), core),
+        Plan::Recovery(plan) => recovery::advance(saga, plan.clone(), core),
         Plan::Pseudo(plan) => pseudo::advance(saga, plan.clone(), core),
         Plan::Clone(plan) => clone::advance(saga, plan.clone(), core),
         Plan::Rejoin(plan) => rejoin::advance(saga, plan.clone(), core),

@@ -85,6 +85,9 @@ pub struct Policy {
     pub durability: Durability,
     /// Promote without being asked.
     pub automatic_promotion: bool,
+    /// Start a lost primary again where it was, when nobody can take over from it. What it acknowledged survives that
+    /// if its server writes through (`sync_binlog=1`, `innodb_flush_log_at_trx_commit=1`).
+    pub automatic_recovery: bool,
     /// Replace a dead replica without being asked.
     pub automatic_clone: bool,
     /// Promote even when acknowledged writes may be missing on every reachable node. Never for data one wants to keep.
@@ -110,6 +113,7 @@ impl Default for Policy {
         Self {
             durability: Durability::Lossless,
             automatic_promotion: true,
+            automatic_recovery: true,
             automatic_clone: true,
             promote_without_proof: false,
             // Three missed heartbeats of 500 ms: two are needed to tell silence from a lost packet.

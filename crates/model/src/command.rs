@@ -91,6 +91,13 @@ pub enum NodeCommand {
         /// Which node.
         node: NodeName,
     },
+    /// As [`NodeCommand::Start`], but crash recovery keeps all that the binary log holds (`init_rpl_role=MASTER`): for
+    /// the primary that nobody has replaced, which may alone hold what it acknowledged.
+    /// Answer: [`NodeReply::Started`].
+    Recover {
+        /// Which node.
+        node: NodeName,
+    },
     /// Copy logs, status and the list of data files of a failed server aside, for a look at what happened.
     /// Answer: [`NodeReply::Captured`].
     Capture {
@@ -196,6 +203,7 @@ impl NodeCommand {
             | Self::Follow { node, .. }
             | Self::SetAcker { node, .. }
             | Self::Start { node }
+            | Self::Recover { node }
             | Self::Capture { node, .. }
             | Self::ListTransactions { node, .. }
             | Self::CloneReceive { node, .. }

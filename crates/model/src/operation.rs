@@ -11,6 +11,8 @@ use std::fmt;
 pub enum OperationKind {
     /// Unplanned: a lost primary (or pseudo-primary) is replaced by its best replica.
     Promotion,
+    /// Unplanned: a lost primary that nobody can replace is started again where it was.
+    Recovery,
     /// Planned: the primary's role moves while all is well.
     Switchover,
     /// A node is replaced by a copy of another.
@@ -23,6 +25,7 @@ impl fmt::Display for OperationKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Promotion => "promotion",
+            Self::Recovery => "recovery",
             Self::Switchover => "switchover",
             Self::Clone => "clone",
             Self::Rejoin => "rejoin",

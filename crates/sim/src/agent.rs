@@ -14,6 +14,9 @@ use std::collections::{BTreeMap, VecDeque};
 /// A `Follow` whose source does not take the connection fails after this; the receiver goes on trying.
 const FOLLOW_WITHIN: Micros = 5 * SECOND;
 
+/// What a disk that forgets loses of the binary log's tail, in transactions.
+const FORGOTTEN: usize = 5;
+
 /// Waiting jobs look again this often.
 const POLL: Micros = 5 * MILLI;
 
@@ -207,7 +210,7 @@ impl World {
                 self.kill(node);
                 return Progress::Done(NodeReply::Fenced { killed });
             }
-            NodeCommand::Start { .. } => return self.start(job),
+            NodeCommand::Start { .. } | NodeCommand::Recover { .. } => return self.start(job),
             NodeCommand::Capture { .. } => {
                 let reply = NodeReply::Captured { directory: "captured".to_owned(), log_tail: Vec::new() };
                 return after_a_while(job, self.now, 20 * MILLI, reply);
@@ -363,7 +366,12 @@ impl World {
                 return Progress::Again(20 * MILLI);
             }
             let pid = u32::try_from(self.fresh_id()).unwrap_or(u32::MAX);
-            self.nodes[node].start(pid, true);
+            let keep_tail = matches!(job.instruction.command, NodeCommand::Recover { .. });
+            if keep_tail && self.plan.sabotage == Sabotage::DisksForget {
+                let length = self.nodes[node].log.len();
+                self.nodes[node].truncate(length.saturating_sub(FORGOTTEN));
+            }
+            self.nodes[node].start(pid, !keep_tail);
             let length = self.nodes[node].log.len();
             self.say(|| format!("node {node}: started at {length}"));
         }

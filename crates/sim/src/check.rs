@@ -212,7 +212,7 @@ impl World {
             .find(|operation| {
                 operation.ended.is_none()
                     && operation.state == OperationState::NeedsPerson
-                    && operation.kind == OperationKind::Promotion
+                    && matches!(operation.kind, OperationKind::Promotion | OperationKind::Recovery)
             })
             .cloned();
         let Some(operation) = waiting else { return };

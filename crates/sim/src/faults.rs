@@ -27,6 +27,8 @@ pub enum Victim {
 pub enum FaultKind {
     /// SIGKILL of the server process.
     Kill(Victim),
+    /// SIGKILL of the primary and of every server of its region, at once.
+    KillRegion,
     /// SIGSTOP, then SIGCONT.
     Pause(Victim),
     /// The host is cut off from everybody, both ways.
@@ -93,6 +95,9 @@ pub enum Sabotage {
     StopLies,
     /// `Fence` says that it is done and leaves the process.
     FenceLies,
+    /// What a primary had written last is not on its disk when it is started again: power was lost under settings that
+    /// do not write through.
+    DisksForget,
 }
 
 /// Everything that differs between runs.
@@ -182,7 +187,7 @@ fn draw_victim(random: &mut SmallRng) -> Victim {
 
 fn draw_kind(random: &mut SmallRng) -> FaultKind {
     let victim = draw_victim(random);
-    match random.random_range(0..34) {
+    match random.random_range(0..36) {
         0..=5 => FaultKind::Kill(victim),
         6..=8 => FaultKind::Pause(victim),
         9..=11 => FaultKind::Isolate(victim),
@@ -202,6 +207,7 @@ fn draw_kind(random: &mut SmallRng) -> FaultKind {
         28 => FaultKind::AskPromotion,
         29 | 30 => FaultKind::CutAckers,
         31 | 32 => FaultKind::KillNextOpened,
+        33 | 34 => FaultKind::KillRegion,
         _ => FaultKind::AskClone(random.random_range(0..NODES)),
     }
 }
@@ -258,6 +264,11 @@ impl World {
         self.strike(fault.kind, hit, pair, true);
         match fault.kind {
             FaultKind::Kill(_) => self.kill(hit),
+            FaultKind::KillRegion => {
+                let west = self.network.west(pair);
+                let region: Vec<usize> = (0..NODES).filter(|node| self.network.west(*node) == west).collect();
+                region.into_iter().for_each(|node| self.kill(node));
+            }
             FaultKind::KillNextOpened => self.plan.trap = true,
             FaultKind::OpenByHand(_) => self.nodes[hit].read_only = false,
             FaultKind::KillServer => {

@@ -170,8 +170,9 @@ impl Mariadb {
         }
     }
 
-    /// Starts it again, as a replica to be: what the engine had not committed is truncated from the binary log.
-    pub(crate) fn start(&mut self, pid: u32, was_primary: bool) {
+    /// Starts it again. Where the tail is dropped (as a replica to be), what the engine had not committed is truncated
+    /// from the binary log.
+    pub(crate) fn start(&mut self, pid: u32, drop_tail: bool) {
         self.pid = Some(pid);
         self.last_pid = Some(pid);
         self.read_only = true;
@@ -179,7 +180,7 @@ impl Mariadb {
         self.acker_side = false;
         self.applier = false;
         self.replication = None;
-        if was_primary && self.durable < self.log.len() {
+        if drop_tail && self.durable < self.log.len() {
             self.truncate(self.durable);
         }
     }

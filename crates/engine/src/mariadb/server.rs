@@ -4,7 +4,7 @@ use super::sql::{Session, Sessions, Table};
 use super::status;
 use crate::config::InstanceConfig;
 use crate::error::EngineError;
-use crate::process::{self, ServerProcess};
+use crate::process::{self, ServerProcess, Tail};
 use crate::turns::Turns;
 use firedrill_host::process::Identity;
 use firedrill_model::{GtidPos, GtidState, NodeReply};
@@ -128,8 +128,8 @@ impl Server {
     }
 
     /// Starts it when it does not run, and waits until it answers.
-    pub(crate) async fn start(&self) -> Result<NodeReply, EngineError> {
-        let identity = self.process.start()?;
+    pub(crate) async fn start(&self, tail: Tail) -> Result<NodeReply, EngineError> {
+        let identity = self.process.start(tail)?;
         self.answering(identity).await?;
         let statement = "SELECT @@gtid_binlog_state, @@gtid_current_pos";
         let tables = self.admin.run(statement).await?;

@@ -2,5 +2,6 @@
 
 mod fleet;
 mod promotion;
+mod recovery;
 mod requests;
 mod restart;

@@ -71,7 +71,7 @@ fn what_is_received_and_not_applied_is_drained_first() {
 
 #[test]
 fn an_acker_that_does_not_answer_stops_the_promotion_until_it_does() {
-    let mut fleet = Fleet::at_peace(Policy::default());
+    let mut fleet = Fleet::at_peace(Policy { automatic_recovery: false, ..Policy::default() });
     fleet.tell(Event::Observed(exited("east-1")));
     let silent = || Err(CommandFailure { kind: FailureKind::TimedOut, message: "nothing came".to_owned() });
     fleet.answer(|command| match name_of(command).as_str() {

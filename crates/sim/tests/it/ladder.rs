@@ -1,5 +1,6 @@
 //! The rungs of the ladder, one by one: what the keeper does and how fast.
 
+use firedrill_model::cluster::{Durability, Policy};
 use firedrill_model::operation::Phase;
 use firedrill_model::{Operation, OperationKind, OperationState, Span};
 use firedrill_sim::{Ending, Fault, FaultKind, Outcome, Plan, Victim, run_plan};
@@ -40,6 +41,29 @@ fn a_killed_primary_is_replaced_within_milliseconds_and_comes_back() {
         }
         let back = finished(&outcome, OperationKind::Rejoin).len() + finished(&outcome, OperationKind::Clone).len();
         assert_eq!(back, 1, "seed {seed}: the old primary came back once");
+    }
+}
+
+#[test]
+fn a_region_that_goes_down_at_once_comes_back_where_it_was() {
+    for seed in 0..100 {
+        let outcome = struck(seed, FaultKind::KillRegion, 0);
+        assert!(finished(&outcome, OperationKind::Promotion).is_empty(), "seed {seed}");
+        let recoveries = finished(&outcome, OperationKind::Recovery);
+        assert_eq!(recoveries.len(), 1, "seed {seed}");
+        assert!(outage(recoveries[0]) < Span::secs(5), "seed {seed}: {}", outage(recoveries[0]));
+    }
+}
+
+#[test]
+fn an_asynchronous_primary_is_started_again_where_it_was() {
+    let policy = Policy { durability: Durability::Asynchronous, ..Policy::default() };
+    for seed in 0..50 {
+        let kill = Fault::new(FaultKind::Kill(Victim::Primary), 4 * SECOND, 4 * SECOND);
+        let outcome = run_plan(seed, Plan { policy: policy.clone(), ..Plan::of(vec![kill]) }, false);
+        assert_eq!(outcome.ending, Ending::Settled, "seed {seed}");
+        assert!(outcome.refusals.is_empty(), "seed {seed}: {:?}", outcome.refusals);
+        assert_eq!(finished(&outcome, OperationKind::Recovery).len(), 1, "seed {seed}");
     }
 }
 
@@ -119,13 +143,15 @@ fn a_candidate_that_dies_as_it_opens_takes_nothing_with_it() {
 /// The third node acknowledges to the first all the time, out of the server's reach, while the role goes from the
 /// first to the second and back. When the first is lost for good, what only the third has must not be given up.
 fn there_and_back() -> Plan {
-    Plan::of(vec![
+    let mut plan = Plan::of(vec![
         Fault::new(FaultKind::HideFromServer(Victim::Node(2)), 2500 * MILLI, 32 * SECOND),
         Fault::new(FaultKind::AskSwitchover, 4300 * MILLI, 4300 * MILLI),
         Fault::new(FaultKind::Isolate(Victim::Primary), 4500 * MILLI, 8 * SECOND),
         Fault::new(FaultKind::SlowAcker, 11 * SECOND, 15 * SECOND),
         Fault::new(FaultKind::Kill(Victim::Primary), 13 * SECOND, 13 * SECOND),
-    ])
+    ]);
+    plan.policy.automatic_recovery = false;
+    plan
 }
 
 #[test]

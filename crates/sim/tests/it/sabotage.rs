@@ -47,8 +47,25 @@ fn asynchronous_promotion_without_proof_loses_writes() {
 #[test]
 fn an_asynchronous_cluster_is_not_promoted_by_itself() {
     let policy = Policy { durability: Durability::Asynchronous, ..Policy::default() };
+    let policy = Policy { automatic_recovery: false, ..policy };
     let outcome = run_plan(1, Plan { policy, ..killed_primary() }, false);
     assert!(!outcome.refusals.is_empty(), "it went on without a person: {:?}", outcome.ending);
+}
+
+#[test]
+fn a_primary_whose_disk_has_forgotten_is_not_opened_without_a_person() {
+    let mut named = 0;
+    for seed in 0..40 {
+        let lost = Fault::new(FaultKind::KillRegion, 5 * SECOND, 5 * SECOND);
+        let plan = Plan { sabotage: Sabotage::DisksForget, ..Plan::of(vec![lost]) };
+        let outcome = run_plan(seed, plan, false);
+        // Where nobody else has seen the lost writes, nobody can know: that is the one way to break.
+        let told = outcome.refusals.iter().any(|reason| reason.contains("came back without"));
+        named += usize::from(told);
+        assert!(told || !outcome.held(), "seed {seed}: {:?}", outcome.ending);
+        assert!(!(told && !outcome.held()), "seed {seed}: {:?}", outcome.ending);
+    }
+    assert!(named > 30, "the loss was told in {named} of 40 runs only");
 }
 
 #[test]

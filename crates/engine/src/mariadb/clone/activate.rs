@@ -6,6 +6,7 @@ use crate::error::EngineError;
 use crate::install::blocking;
 use crate::mariadb::Server;
 use crate::mariadb::sql::literal;
+use crate::process::Tail;
 use firedrill_host::process::Spawn;
 use firedrill_model::{GtidPos, NodeReply, OperationId};
 use std::path::{Path, PathBuf};
@@ -53,7 +54,7 @@ impl Server {
         let _arranging = self.arranging.lock().await;
         let directory = self.config.clone_dir(operation);
         let had_data = match Record::load(&directory)? {
-            Some(Record::Activated { .. }) => return self.start().await,
+            Some(Record::Activated { .. }) => return self.start(Tail::Dropped).await,
             Some(Record::Activating { had_data }) => had_data,
             Some(Record::Prepared { .. }) => self.config.data_dir.exists(),
             Some(_) => return Err(not_yet(operation, "its copy is not prepared")),
@@ -65,14 +66,14 @@ impl Server {
             Record::Activating { had_data }.save(&directory)?;
             places.move_in()?;
         }
-        self.start().await?;
+        self.start(Tail::Dropped).await?;
         // A fresh binary log that says it begins after `seed`: what is older is found in the copy, and a replica that
         // asks for it is told that it is not here. Repeated as a whole when it was cut off: nothing has been written.
         let seed = literal(&seed.to_string());
         let statements = format!("RESET MASTER; SET GLOBAL gtid_slave_pos={seed}; SET GLOBAL gtid_binlog_state={seed}");
         self.admin.run(&statements).await?;
         Record::Activated { had_data }.save(&directory)?;
-        self.start().await
+        self.start(Tail::Dropped).await
     }
 
     /// [`firedrill_model::NodeCommand::CloneFinish`].
