@@ -3,7 +3,7 @@
 use crate::attack_options::StartAttack;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use firedrill_model::{AttackId, ClusterName, HostName, NodeName, OperationId, RunId};
-use firedrill_sandbox::SandboxName;
+use firedrill_sandbox::{SandboxName, ServerSetting};
 use std::path::PathBuf;
 
 /// Chaos engineering for databases: break a replicated fleet on purpose, watch it heal, prove that nothing was lost.
@@ -166,6 +166,9 @@ pub(crate) enum Sandbox {
         /// Mount a storage layer under each database node: storage faults and power losses become possible
         #[arg(long)]
         storage_layer: bool,
+        /// A line for every database server's option file, such as sync-binlog=0; may be given again
+        #[arg(long, value_name = "NAME=VALUE")]
+        set: Vec<ServerSetting>,
     },
     /// What runs
     Status {

@@ -45,7 +45,7 @@ pub(crate) async fn start(layout: &Layout) -> Result<BTreeMap<HostName, Instance
             mount_layer(layout, host).await?;
         }
         let config = instance(layout, host, node, &found.binaries)?;
-        let (host, template, settings) = (host.clone(), template.clone(), settings(layout.choices.profile));
+        let (host, template, settings) = (host.clone(), template.clone(), settings(&layout.choices));
         starting.spawn(async move {
             let failed = || SandboxError::step(format!("start database node {}", config.node));
             install::place(&template, &config, &settings).await.map_err(failed())?;
@@ -99,13 +99,14 @@ fn accounts(layout: &Layout) -> Accounts {
     }
 }
 
-fn settings(profile: Profile) -> Settings {
-    let profile = match profile {
+fn settings(choices: &Choices) -> Settings {
+    let profile = match choices.profile {
         Profile::Safe => install::Profile::Safe,
         // What is received is held back by packets (`hold_back`), which loses the newest writes also under light load.
         Profile::Unsafe => install::Profile::Unsafe { receive_kib_per_second: 0 },
     };
-    Settings { profile, ..Settings::default() }
+    let extra = choices.settings.iter().map(ToString::to_string).collect();
+    Settings { profile, extra, ..Settings::default() }
 }
 
 fn login(user: &str, password: &str) -> Login {

@@ -1,6 +1,7 @@
 //! What a sandbox consists of, derived from its name and a few choices. Pure: everything that will exist is named
 //! here before any of it is made.
 
+use crate::setting::ServerSetting;
 use crate::name::{Home, SandboxName};
 use firedrill_model::cluster::Endpoint;
 use firedrill_model::workload::Login;
@@ -75,6 +76,9 @@ pub(crate) struct Choices {
     /// Whether a storage layer is mounted under each database node, so that its storage can be attacked.
     #[serde(default)]
     pub(crate) storage_layer: bool,
+    /// Lines for the option file of every database server.
+    #[serde(default)]
+    pub(crate) settings: Vec<ServerSetting>,
     /// For applications and workloads.
     pub(crate) login: Login,
     pub(crate) secrets: Secrets,
@@ -356,6 +360,7 @@ pub(crate) mod tests {
             subnet: Subnet(7),
             http_port: 7070,
             storage_layer: false,
+            settings: Vec::new(),
             login: Login { user: "app".into(), password: "secret".into(), database: "app".into() },
             secrets: Secrets { application: "secret".into(), replication: "secret".into(), heartbeat: "secret".into() },
         }

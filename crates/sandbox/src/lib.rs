@@ -27,6 +27,7 @@ mod plan_file;
 mod preflight;
 mod readiness;
 mod running;
+mod setting;
 mod status;
 mod supervise;
 mod teardown;
@@ -35,6 +36,7 @@ mod up;
 pub use error::SandboxError;
 pub use layout::Profile;
 pub use name::{HOME_VARIABLE, Home, NAME_BYTES_MAX, SandboxName, SandboxNameError};
+pub use setting::{ServerSetting, ServerSettingError};
 pub use status::{GatewayStatus, HostStatus, NodeStatus, SandboxStatus, ServerStatus};
 
 use std::path::PathBuf;
@@ -49,6 +51,8 @@ pub struct UpOptions {
     pub http_port: Option<u16>,
     /// Mount a storage layer under each database node, so that storage faults and power losses can be put in place.
     pub storage_layer: bool,
+    /// Lines for the option file of every database server.
+    pub settings: Vec<ServerSetting>,
     /// The `firedrill` program that server, agents and supervisor are run from.
     pub program: PathBuf,
     /// Where sandboxes live on disk.

@@ -15,7 +15,7 @@ use std::time::Instant;
 pub(crate) async fn run(demo: Demo) -> anyhow::Result<Outcome> {
     let began = Instant::now();
     eprintln!("bringing up sandbox {}", demo.name);
-    let status = sandbox::up(demo.name.clone(), demo.profile.into(), None, false).await?;
+    let status = sandbox::up(demo.name.clone(), demo.profile.into(), None, false, Vec::new()).await?;
     eprintln!("up after {:.1} s; watch it at {}", began.elapsed().as_secs_f64(), status.server.url);
     let climbed = tokio::select! {
         climbed = climb(&demo, &status) => climbed,

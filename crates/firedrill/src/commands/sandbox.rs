@@ -4,13 +4,13 @@ use crate::args::Sandbox;
 use crate::exit::Outcome;
 use crate::output;
 use anyhow::Context;
-use firedrill_sandbox::{Home, Profile, Progress, SandboxName, SandboxStatus, UpOptions};
+use firedrill_sandbox::{Home, Profile, Progress, SandboxName, SandboxStatus, ServerSetting, UpOptions};
 
 pub(crate) async fn run(command: Sandbox, json: bool) -> anyhow::Result<Outcome> {
     let home = Home::from_environment();
     match command {
-        Sandbox::Up { name, profile, http_port, storage_layer } => {
-            let status = up(name, profile.into(), http_port, storage_layer).await?;
+        Sandbox::Up { name, profile, http_port, storage_layer, set } => {
+            let status = up(name, profile.into(), http_port, storage_layer, set).await?;
             print(&status, json)?;
         }
         Sandbox::Status { name } => print(&firedrill_sandbox::status(&home, &name).await?, json)?,
@@ -38,10 +38,11 @@ pub(crate) async fn up(
     profile: Profile,
     http_port: Option<u16>,
     storage_layer: bool,
+    settings: Vec<ServerSetting>,
 ) -> anyhow::Result<SandboxStatus> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let home = Home::from_environment();
-    let options = UpOptions { name, profile, http_port, storage_layer, program, home, progress: progress() };
+    let options = UpOptions { name, profile, http_port, storage_layer, settings, program, home, progress: progress() };
     Ok(firedrill_sandbox::up(options).await?)
 }
 

@@ -25,21 +25,22 @@ pub(crate) struct Fleet {
 impl Fleet {
     /// Brings one up; leftovers of an earlier one are removed first.
     pub(crate) async fn up(name: &str, profile: Profile) -> Self {
-        Self::up_with(name, profile, false).await
+        Self::up_with(name, profile, false, &[]).await
     }
 
     /// One whose databases are on storage layers.
-    pub(crate) async fn up_on_layers(name: &str) -> Self {
-        Self::up_with(name, Profile::Safe, true).await
+    pub(crate) async fn up_on_layers(name: &str, settings: &[&str]) -> Self {
+        Self::up_with(name, Profile::Safe, true, settings).await
     }
 
-    async fn up_with(name: &str, profile: Profile, storage_layer: bool) -> Self {
+    async fn up_with(name: &str, profile: Profile, storage_layer: bool, settings: &[&str]) -> Self {
         let name: SandboxName = name.parse().expect("a sandbox name");
         let options = UpOptions {
             name: name.clone(),
             profile,
             http_port: None,
             storage_layer,
+            settings: settings.iter().map(|one| one.parse().expect("a server setting")).collect(),
             program: program(),
             home: Home::from_environment(),
             progress: Box::new(|line| eprintln!("{line}")),

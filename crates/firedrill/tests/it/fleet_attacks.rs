@@ -131,7 +131,7 @@ async fn strike(fleet: &Fleet, kind: &Kind, work: &Path) {
 #[test]
 fn a_killed_agent_leaves_nothing_of_any_attack() {
     block_on(async {
-        let fleet = Fleet::up_on_layers("attacks").await;
+        let fleet = Fleet::up_on_layers("attacks", &[]).await;
         fleet.until_redundant().await;
         let work = tempfile::tempdir().expect("a directory");
         let table = "CREATE TABLE app.numbers (id INT AUTO_INCREMENT PRIMARY KEY, x INT)";
@@ -150,7 +150,7 @@ fn a_killed_agent_leaves_nothing_of_any_attack() {
 #[test]
 fn a_primary_that_loses_power_is_replaced_and_nothing_is_lost() {
     block_on(async {
-        let fleet = Fleet::up_on_layers("power").await;
+        let fleet = Fleet::up_on_layers("power", &[]).await;
         fleet.until_redundant().await;
         let report = fleet.run(&fleet.library("power-loss-primary").await).await;
         assert_eq!(report.verdict, Some(Verdict::Passed), "{}", told(&report));

@@ -76,18 +76,28 @@ pub(super) fn aims(scene: &Scene, attack: &AttackStep) -> Result<Vec<Aim>, Probl
     let wrong = |message: String| problem(ATTACK, format!("attack {}: {message}", attack.label()));
     firedrill_fault::check(&attack.fault).map_err(|problem| wrong(problem.to_string()))?;
     let kind = kinds::find(&attack.fault.kind).ok_or_else(|| wrong("there is no such kind".to_owned()))?;
-    let chosen = select(scene, &attack.target, "target")?;
-    chosen.into_iter().map(|target| aim(scene, target, attack, kind)).collect()
+    let chosen = if attack.target.hosts.is_empty() && needs_node(kind, &attack.fault) {
+        // A region means its databases; a host that was named and has none is a mistake.
+        let databases: Vec<Target> = scene.targets.iter().filter(|target| target.node.is_some()).cloned().collect();
+        select_of(scene, &databases, &attack.target, "target")?.into_iter().cloned().collect()
+    } else {
+        select(scene, &attack.target, "target")?.into_iter().cloned().collect::<Vec<Target>>()
+    };
+    chosen.iter().map(|target| aim(scene, target, attack, kind)).collect()
+}
+
+/// It is done to a database server, not to its host.
+fn needs_node(kind: &Kind, fault: &Fault) -> bool {
+    match kind.scope {
+        Scope::Host => false,
+        Scope::Process => !fault.parameters.contains_key("process"),
+        Scope::Node => true,
+    }
 }
 
 fn aim(scene: &Scene, target: &Target, attack: &AttackStep, kind: &Kind) -> Result<Aim, Problem> {
     let node = target.node.as_ref().map(|(node, _)| node.clone());
-    let needs_node = match kind.scope {
-        Scope::Host => false,
-        Scope::Process => !attack.fault.parameters.contains_key("process"),
-        Scope::Node => true,
-    };
-    if needs_node && node.is_none() {
+    if needs_node(kind, &attack.fault) && node.is_none() {
         let (label, host, cluster) = (attack.label(), &target.host, &scene.cluster);
         let message = format!(
             "attack {label}: host {host} runs no database node of cluster {cluster}, so there is nothing to {label}; \
@@ -143,7 +153,16 @@ fn addresses(scene: &Scene, target: &Target, selector: &Selector, what: &str) ->
 }
 
 fn select<'a>(scene: &'a Scene, selector: &Selector, what: &str) -> Result<Vec<&'a Target>, Problem> {
-    let chosen = selector.select(&scene.targets);
+    select_of(scene, &scene.targets, selector, what)
+}
+
+fn select_of<'a>(
+    scene: &Scene,
+    targets: &'a [Target],
+    selector: &Selector,
+    what: &str,
+) -> Result<Vec<&'a Target>, Problem> {
+    let chosen = selector.select(targets);
     if chosen.is_empty() {
         let message = format!(
             "no host of cluster {} matches the {what} {}; `firedrill cluster show {}` lists nodes with their roles, `firedrill host list` hosts with their tags",

@@ -76,8 +76,20 @@ fn an_attack_that_is_not_well_formed_is_refused() {
 
 #[test]
 fn a_host_without_a_database_cannot_be_paused() {
-    let problem = aims(&scene(), &attack(Fault::new("pause"), region("east"))).expect_err("app has none");
+    let named = Selector { hosts: vec!["app".parse().expect("a name")], ..Selector::default() };
+    let problem = aims(&scene(), &attack(Fault::new("pause"), named)).expect_err("app has none");
     assert!(problem.message.contains("host app runs no database"), "{problem}");
+}
+
+#[test]
+fn a_region_means_its_databases_when_only_they_can_be_hit() {
+    let hosts = |fault: Fault, target: Selector| -> Vec<String> {
+        let aims = aims(&scene(), &attack(fault, target)).expect("some");
+        aims.iter().map(|aim| aim.host.to_string()).collect()
+    };
+    assert_eq!(hosts(Fault::new("kill"), region("east")), ["east-1", "east-2"]);
+    assert_eq!(hosts(Fault::new("kill"), Selector { limit: Some(1), ..region("east") }), ["east-1"]);
+    assert_eq!(hosts(Fault::new("cpu"), region("east")), ["app", "east-1", "east-2"]);
 }
 
 #[test]
