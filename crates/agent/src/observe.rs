@@ -39,6 +39,7 @@ pub(crate) async fn node(node: Arc<Node>, outbox: Arc<Outbox>) {
             status: None,
             unanswered_for: Span::ZERO,
             error: Some("the server process has ended".to_owned()),
+            disk_trouble: None,
         });
         sleep(AFTER_EXIT).await;
     }

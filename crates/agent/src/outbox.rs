@@ -197,6 +197,7 @@ mod tests {
             status: None,
             unanswered_for: Span::millis(unanswered_ms),
             error: None,
+            disk_trouble: None,
         }
     }
 

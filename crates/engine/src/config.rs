@@ -101,14 +101,28 @@ impl InstanceConfig {
         self.work_dir.join("captured").join(file_name(operation))
     }
 
+    /// What must be read and written while the data's volume hangs: it lies where the pid file does, which is in memory
+    /// on a usual host.
+    fn beside_pid_file(&self, suffix: &str) -> PathBuf {
+        let mut name = self.pid_file.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".firedrill-{suffix}"));
+        self.pid_file.with_file_name(name)
+    }
+
     /// The identity of the server process that was started here.
-    pub(crate) fn identity_file(&self) -> PathBuf {
-        self.work_dir.join("server.identity")
+    #[must_use]
+    pub fn identity_file(&self) -> PathBuf {
+        self.beside_pid_file("identity")
     }
 
     /// How many commands that change it the server had; see [`crate::Admin::turn`].
     pub(crate) fn turns_file(&self) -> PathBuf {
-        self.work_dir.join("turns")
+        self.beside_pid_file("turns")
+    }
+
+    /// Where it is tried whether the volume takes writes.
+    pub(crate) fn disk_probe_file(&self) -> PathBuf {
+        self.work_dir.join("disk-probe")
     }
 
     /// Present while nobody may start the server by himself: it was fenced.

@@ -22,12 +22,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const FENCE_ROUNDS_MAX: u32 = 5;
 
 /// Options that make a server harmless whatever its option file says.
-const HARMLESS: [&str; 4] = [
-    "--read-only=1",
-    "--skip-slave-start",
-    "--rpl-semi-sync-master-enabled=0",
-    "--rpl-semi-sync-slave-enabled=0",
-];
+const HARMLESS: [&str; 4] =
+    ["--read-only=1", "--skip-slave-start", "--rpl-semi-sync-master-enabled=0", "--rpl-semi-sync-slave-enabled=0"];
+
+/// The mark of a fence is a small file; a volume that takes longer hangs.
+const MARKED_WITHIN: Duration = Duration::from_millis(300);
 
 /// What crash recovery does with the tail of the binary log that the storage engine had only prepared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,9 +130,7 @@ impl ServerProcess {
 
     /// Kills it and waits until it is gone. False: none was running.
     pub(crate) async fn fence(&self) -> Result<bool, EngineError> {
-        self.make_work_dir()?;
-        let marker = self.config.fenced_file();
-        std::fs::write(&marker, "").map_err(|problem| EngineError::file("write", &marker, problem))?;
+        self.mark_fenced().await?;
         let mut killed = false;
         for _ in 0..FENCE_ROUNDS_MAX {
             let Some(identity) = self.search() else { return Ok(killed) };
@@ -183,6 +180,24 @@ impl ServerProcess {
         identity.save(&config.identity_file())?;
         self.note_start(identity);
         Ok(identity)
+    }
+
+    /// Leaves the mark of a fence. A volume that hangs must not keep the server alive: after a moment it goes without.
+    async fn mark_fenced(&self) -> Result<(), EngineError> {
+        self.make_work_dir()?;
+        let marker = self.config.fenced_file();
+        let file = marker.clone();
+        let written = tokio::task::spawn_blocking(move || std::fs::write(&file, ""));
+        match tokio::time::timeout(MARKED_WITHIN, written).await {
+            Ok(Ok(Ok(()))) => {}
+            // Read-only, full, broken: what is to be killed may be what has such a disk.
+            Ok(Ok(Err(problem))) => {
+                tracing::warn!(marker = %marker.display(), %problem, "fenced without a mark");
+            }
+            Ok(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
+            Err(_) => tracing::warn!(marker = %marker.display(), "fenced without a mark: the volume does not answer"),
+        }
+        Ok(())
     }
 
     fn make_work_dir(&self) -> Result<(), EngineError> {

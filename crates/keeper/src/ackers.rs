@@ -173,9 +173,9 @@ pub(crate) fn after(core: &mut Core, command: &NodeCommand, result: &Result<Node
     };
     let before = entry.clone();
     let decides = !matches!(
-            command,
-            NodeCommand::Start { .. } | NodeCommand::Recover { .. } | NodeCommand::SetAcker { on: true, .. }
-        );
+        command,
+        NodeCommand::Start { .. } | NodeCommand::Recover { .. } | NodeCommand::SetAcker { on: true, .. }
+    );
     if result.is_ok() && decides {
         entry.sources = arming(core, node);
         entry.sources.extend(arms(core, command));

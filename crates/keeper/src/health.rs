@@ -81,8 +81,24 @@ fn process_gone(evidence: &NodeEvidence, record: &NodeRecord) -> Option<Loss> {
     Some(Loss { class: LossClass::ProcessGone, failed_at, seen })
 }
 
+/// It may answer, but what it is asked to keep it cannot: its volume takes no writes, by its agent's own tries, and
+/// where the agent also writes through the server, that is stuck as long. A lock or a missing acker stops only the
+/// second, a file system that is full for others only the first.
+fn disk_dead(core: &Core, evidence: &NodeEvidence) -> Option<Loss> {
+    let trouble = evidence.observation.disk_trouble.as_ref()?;
+    let patience = core.policy().disk_dead_after;
+    let committed = evidence.status().and_then(|status| status.write_heartbeat_age);
+    let working = trouble.lasts < patience || committed.is_some_and(|age| age < patience);
+    let seen = format!("its volume has taken no writes for {} ({})", trouble.lasts, trouble.problem);
+    let failed_at = evidence.observed_at - trouble.lasts;
+    (!working).then_some(Loss { class: LossClass::Hung, failed_at, seen })
+}
+
 fn hung(core: &Core, node: &NodeName, evidence: &NodeEvidence) -> Option<Loss> {
     let ProcessState::Running { stopped, pid } = evidence.observation.process else { return None };
+    if let Some(loss) = disk_dead(core, evidence) {
+        return Some(loss);
+    }
     let unanswered = evidence.observation.unanswered_for;
     let answered = evidence.answered_at.is_some_and(|at| core.now.since(at) < core.policy().hung_after);
     if evidence.observation.status.is_some() || unanswered < core.policy().hung_after || answered {

@@ -100,8 +100,7 @@ pub(crate) fn instead(saga: &mut Saga, plan: &Promotion, core: &mut Core, obstac
 fn begin(core: &mut Core, plan: Recovery, loss: &Loss, noticed: Timestamp, obstacle: String) {
     let node = plan.node.clone();
     let cause = format!("the primary {node} is lost ({}) and nobody can take over", loss.seen);
-    let mut saga =
-        Saga::begin(core, OperationKind::Recovery, &node, cause, Some(loss.failed_at), Plan::Recovery(plan));
+    let mut saga = Saga::begin(core, OperationKind::Recovery, &node, cause, Some(loss.failed_at), Plan::Recovery(plan));
     saga.record(Phase::Detect, "notice the failure", loss.failed_at, noticed, vec![loss.seen.clone()]);
     saga.end_phase(core, Phase::Detect);
     saga.record(Phase::Confirm, "look for a node that can take over", noticed, core.now, vec![obstacle]);

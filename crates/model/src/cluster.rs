@@ -96,6 +96,8 @@ pub struct Policy {
     pub silent_after: Span,
     /// A server process that exists but has not answered for this long is hung.
     pub hung_after: Span,
+    /// A primary whose volume takes no writes, and that has committed nothing itself, for this long is as good as hung.
+    pub disk_dead_after: Span,
     /// How long a dead replica may take to come back by itself before it is replaced.
     pub replace_replica_after: Span,
     /// How long one step may take before it counts as failed, when the step has no bound of its own.
@@ -119,6 +121,8 @@ impl Default for Policy {
             // Three missed heartbeats of 500 ms: two are needed to tell silence from a lost packet.
             silent_after: Span::millis(1500),
             hung_after: Span::millis(1500),
+            // Snapshots freeze a file system for a second or two.
+            disk_dead_after: Span::secs(5),
             replace_replica_after: Span::secs(2),
             step_within: Span::secs(30),
             straggler_within: Span::millis(150),

@@ -19,6 +19,19 @@ pub struct NodeObservation {
     pub unanswered_for: Span,
     /// The server's refusal or the client's error, when there is no status.
     pub error: Option<String>,
+    /// The volume of its data does not take writes, as the agent found by trying itself; `None`: it does, or there was no
+    /// reason to try.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_trouble: Option<DiskTrouble>,
+}
+
+/// A volume that does not take writes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskTrouble {
+    /// For how long no try has succeeded.
+    pub lasts: Span,
+    /// What the last try came to: an error, or no answer.
+    pub problem: String,
 }
 
 /// The state of the server process.

@@ -42,6 +42,7 @@ impl World {
             status: answers.then(|| self.status(node)),
             unanswered_for: if answers { Span::ZERO } else { ago },
             error: (!answers).then(|| "no answer".to_owned()),
+            disk_trouble: None,
         }
     }
 

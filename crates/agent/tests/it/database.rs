@@ -79,14 +79,14 @@ impl Database {
     }
 
     fn process(&self) -> Pidfd {
-        let identity = Identity::load(&self.config.work_dir.join("server.identity")).expect("read").expect("started");
+        let identity = Identity::load(&self.config.identity_file()).expect("read").expect("started");
         identity.open().expect("no error").expect("alive")
     }
 }
 
 impl Drop for Database {
     fn drop(&mut self) {
-        if let Ok(Some(identity)) = Identity::load(&self.config.work_dir.join("server.identity"))
+        if let Ok(Some(identity)) = Identity::load(&self.config.identity_file())
             && let Ok(Some(process)) = identity.open()
         {
             let _ = process.signal(Signal::SIGKILL);

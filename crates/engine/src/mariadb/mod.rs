@@ -3,6 +3,7 @@
 mod binlog;
 mod capture;
 mod clone;
+mod disk_probe;
 mod fingerprint;
 pub(crate) mod heartbeat;
 pub(crate) mod observer;

@@ -1,5 +1,6 @@
 //! Looking at a server several times a second without ever waiting for it.
 
+use super::disk_probe::DiskProbe;
 use super::heartbeat::Heartbeat;
 use super::sql::{Session, Sessions, Table};
 use super::status::{self, Heard, Look};
@@ -22,6 +23,9 @@ const WAIT: Duration = Duration::from_millis(200);
 /// others do not.
 const GIVE_UP: Duration = Duration::from_secs(5);
 
+/// Two heartbeats have failed to come: worth a look at the disk.
+const SUSPICIOUS: Duration = Duration::from_millis(1200);
+
 type Asked = JoinHandle<Result<(Session, Look), EngineError>>;
 
 /// Looks at one server.
@@ -31,6 +35,7 @@ pub(crate) struct Observer {
     process: Arc<ServerProcess>,
     sessions: Sessions,
     heartbeat: Option<Arc<Heartbeat>>,
+    disk: DiskProbe,
     session_id: Arc<AtomicU32>,
     state: Mutex<State>,
 }
@@ -50,6 +55,7 @@ impl Observer {
         Self {
             sessions: Sessions::admin(&config),
             heartbeat: Heartbeat::new(&config).map(Arc::new),
+            disk: DiskProbe::new(config.disk_probe_file()),
             process,
             config,
             session_id,
@@ -80,7 +86,8 @@ impl Observer {
             }
         };
         let unanswered_for = if status.is_some() { Span::ZERO } else { Span(state.answered.elapsed()) };
-        NodeObservation { node: self.config.node.clone(), process, status, unanswered_for, error }
+        let disk_trouble = self.disk.look(!process.is_gone() && suspicious(status.as_ref(), unanswered_for));
+        NodeObservation { node: self.config.node.clone(), process, status, unanswered_for, error, disk_trouble }
     }
 
     async fn ask(&self, state: &mut State) -> Result<Look, String> {
@@ -142,6 +149,12 @@ impl Observer {
         status.write_heartbeat_age = self.heartbeat.as_ref().and_then(|heartbeat| heartbeat.beat(!status.read_only));
         status
     }
+}
+
+/// A server that does not answer, or has not committed lately what it should have: its disk may be why.
+fn suspicious(status: Option<&ServerStatus>, unanswered_for: Span) -> bool {
+    let waited = status.map_or(Some(unanswered_for), |status| status.write_heartbeat_age);
+    waited.is_some_and(|waited| waited.duration() >= SUSPICIOUS)
 }
 
 fn understand(tables: &[Table]) -> Result<Look, EngineError> {

@@ -38,6 +38,7 @@ pub(crate) struct Server {
     /// The same for other processes and later lives.
     turns_on_disk: Turns,
     changing: Mutex<()>,
+    starting: Arc<Mutex<()>>,
 }
 
 /// The right to change a server's role or replication; who waits for an effect checks that nobody took the next turn.
@@ -76,6 +77,7 @@ impl Server {
             turns: AtomicU64::new(0),
             turns_on_disk: Turns::new(config.turns_file()),
             changing: Mutex::new(()),
+            starting: Arc::default(),
             config,
         }
     }
@@ -129,7 +131,7 @@ impl Server {
 
     /// Starts it when it does not run, and waits until it answers.
     pub(crate) async fn start(&self, tail: Tail) -> Result<NodeReply, EngineError> {
-        let identity = self.process.start(tail)?;
+        let identity = self.start_process(tail).await?;
         self.answering(identity).await?;
         let statement = "SELECT @@gtid_binlog_state, @@gtid_current_pos";
         let tables = self.admin.run(statement).await?;
@@ -137,6 +139,17 @@ impl Server {
         let binlog_state: GtidState = parse(statement, row.and_then(|row| row.at(0)))?;
         let position = parse(statement, row.and_then(|row| row.at(1)))?;
         Ok(NodeReply::Started { binlog_state, position })
+    }
+
+    /// On a thread of its own, as the volume may hang; at most one such thread, however often it is asked.
+    async fn start_process(&self, tail: Tail) -> Result<Identity, EngineError> {
+        let turn = Arc::clone(&self.starting).lock_owned().await;
+        let process = Arc::clone(&self.process);
+        let work = tokio::task::spawn_blocking(move || {
+            let _until_done = turn;
+            process.start(tail)
+        });
+        work.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
 
     async fn answering(&self, identity: Identity) -> Result<(), EngineError> {

@@ -89,20 +89,20 @@ impl Fleet {
 impl Drop for Fleet {
     fn drop(&mut self) {
         for node in &self.nodes {
-            end_processes_below(&node.config().data_dir);
-            end_processes_below(&node.config().work_dir);
+            let identity = Identity::load(&node.config().identity_file()).ok().flatten();
+            end_processes_below(&node.config().data_dir, identity);
+            end_processes_below(&node.config().work_dir, None);
         }
     }
 }
 
 /// Kills what works in a directory: servers and copying tools of this test, whoever started them.
-fn end_processes_below(directory: &Path) {
+fn end_processes_below(directory: &Path, server: Option<Identity>) {
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     for pid in pids {
         let works_there = std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(directory));
-        let identity_says_so = Identity::load(&directory.join("server.identity"))
-            .is_ok_and(|identity| identity.is_some_and(|identity| identity.pid == pid && identity.alive()));
+        let identity_says_so = server.is_some_and(|identity| identity.pid == pid && identity.alive());
         if (works_there || identity_says_so)
             && let Ok(pidfd) = Pidfd::open(pid)
         {

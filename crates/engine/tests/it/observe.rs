@@ -123,7 +123,7 @@ async fn a_server_is_found_again_by_another_agent() {
     let successor = Instance::new(fleet.nodes[0].config().clone());
     assert_eq!(pid(&successor).await, pid(&fleet.nodes[0]).await);
     // Also without the file that the first one wrote.
-    std::fs::remove_file(fleet.nodes[0].config().work_dir.join("server.identity")).expect("is there");
+    std::fs::remove_file(fleet.nodes[0].config().identity_file()).expect("is there");
     assert_eq!(pid(&Instance::new(fleet.nodes[0].config().clone())).await, pid(&fleet.nodes[0]).await);
 }
 

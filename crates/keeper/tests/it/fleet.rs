@@ -110,6 +110,7 @@ pub(crate) fn healthy(name: &str, sequence: u64) -> NodeObservation {
         status: Some(status),
         unanswered_for: Span::ZERO,
         error: None,
+        disk_trouble: None,
     }
 }
 
@@ -121,6 +122,7 @@ pub(crate) fn exited(name: &str) -> NodeObservation {
         status: None,
         unanswered_for: Span::ZERO,
         error: Some("gone".to_owned()),
+        disk_trouble: None,
     }
 }
 

@@ -4,6 +4,7 @@ use crate::fleet::{Fleet, exited, healthy, name_of, node, position};
 use firedrill_keeper::{Action, Event};
 use firedrill_model::cluster::{Durability, Policy};
 use firedrill_model::command::{FailureKind, NodeCommand, NodeReply};
+use firedrill_model::observation::DiskTrouble;
 use firedrill_model::operation::Phase;
 use firedrill_model::timeline::EventKind;
 use firedrill_model::{CommandFailure, OperationState, Span};
@@ -119,4 +120,20 @@ fn a_silent_primary_is_left_alone_while_a_replica_hears_it() {
         fleet.tell(Event::Tick);
     }
     assert!(!fleet.asked().iter().any(|one| one.starts_with("Fence") || one.starts_with("Stop")));
+}
+
+#[test]
+fn a_primary_whose_disk_takes_no_writes_is_replaced_although_it_answers() {
+    let stuck = |trouble: Span, committed: Span| {
+        let mut seen = healthy("east-1", 100);
+        seen.disk_trouble = Some(DiskTrouble { lasts: trouble, problem: "not answered".to_owned() });
+        seen.status.as_mut().expect("it answers").write_heartbeat_age = Some(committed);
+        let mut fleet = Fleet::at_peace(Policy::default());
+        fleet.tell(Event::Observed(seen));
+        fleet.asked()
+    };
+    let fenced = |asked: &[String]| asked.contains(&"Fence east-1".to_owned());
+    assert!(fenced(&stuck(Span::secs(6), Span::secs(7))));
+    assert!(!fenced(&stuck(Span::secs(2), Span::secs(7))), "it may be a snapshot");
+    assert!(!fenced(&stuck(Span::secs(6), Span::millis(300))), "it commits");
 }

@@ -17,7 +17,8 @@ fn east_is_gone() -> Fleet {
     for name in ["east-1", "east-2", "east-3"] {
         fleet.tell(Event::Observed(exited(name)));
     }
-    let down = || Err(CommandFailure { kind: FailureKind::NotAnswering, message: "the server does not run".to_owned() });
+    let down =
+        || Err(CommandFailure { kind: FailureKind::NotAnswering, message: "the server does not run".to_owned() });
     fleet.answer(|command| match command {
         NodeCommand::StopReceiving { .. } => Some(down()),
         NodeCommand::Fence { .. } => Some(Ok(NodeReply::Fenced { killed: false })),

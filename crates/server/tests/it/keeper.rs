@@ -116,7 +116,14 @@ impl Played {
         } else {
             (ProcessState::Running { pid: 7, stopped: false }, Some(status(&database, ackers)))
         };
-        NodeObservation { node: node.clone(), process, status, unanswered_for: Span::ZERO, error: None }
+        NodeObservation {
+            node: node.clone(),
+            process,
+            status,
+            unanswered_for: Span::ZERO,
+            error: None,
+            disk_trouble: None,
+        }
     }
 
     fn script(&self) -> Script {
