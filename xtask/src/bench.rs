@@ -4,6 +4,7 @@
 //! of its own, that one is called. A figure that misses its target is printed as such and is no error: figures are read
 //! by people, tests are what fails.
 
+mod attacks;
 mod copy;
 mod examples;
 mod failover;
@@ -37,6 +38,7 @@ const BENCHES: &[Bench] = &[
     Bench { name: "silent-host", about: "write outage when the primary's host is silent", run: failover::silent_host },
     Bench { name: "hung-primary", about: "write outage when the primary is stopped", run: failover::hung_primary },
     Bench { name: "no-failover", about: "a slow, lossy or cut link to the server alone", run: steady::no_failover },
+    Bench { name: "attacks", about: "from start to fault in place, from halt to faults gone", run: attacks::speed },
     Bench { name: "clone", about: "a clone of 1 GiB against plain mariadb-backup", run: copy::clone },
     Bench { name: "idle", about: "memory and processor of idle agents", run: idle::agents },
     Bench { name: "gateway", about: "the gateway against HAProxy and no proxy", run: examples::gateway },

@@ -218,6 +218,7 @@ impl Faults {
             fault: spec.fault.clone(),
             state: AttackState::Preparing,
             at: clock::wall(),
+            in_place: None,
             mechanism: String::new(),
             evidence: "being checked and recorded".to_owned(),
         }
@@ -274,6 +275,7 @@ impl Faults {
             fault: record.fault.clone(),
             state,
             at: clock::wall(),
+            in_place: None,
             mechanism: record.mechanism.clone(),
             evidence: String::new(),
         };

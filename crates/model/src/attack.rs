@@ -289,6 +289,9 @@ pub struct AttackReport {
     pub state: AttackState,
     /// When that became so.
     pub at: Timestamp,
+    /// When the fault was in place, before its effect was measured; `None` before that, and when it never was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_place: Option<Timestamp>,
     /// By which mechanism (`nftables owner table with a 5 s lease`).
     pub mechanism: String,
     /// What was measured, or why not: one sentence.

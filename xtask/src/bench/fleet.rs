@@ -93,8 +93,16 @@ fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T> {
 /// What the benchmark reads of `sandbox status --json`.
 #[derive(Deserialize)]
 pub(super) struct Status {
+    pub(super) cluster: String,
+    pub(super) server: Server,
     pub(super) nodes: Vec<Node>,
     hosts: Vec<Host>,
+}
+
+/// The firedrill server.
+#[derive(Deserialize)]
+pub(super) struct Server {
+    pub(super) url: String,
 }
 
 /// One database server.

@@ -102,6 +102,7 @@ async fn inject(server: &Server, run: Option<RunId>, cluster: &ClusterName, aim:
         fault: aim.fault.clone(),
         state: AttackState::Preparing,
         at: now(),
+        in_place: None,
         mechanism: String::new(),
         evidence: "sent to the agent".to_owned(),
     };

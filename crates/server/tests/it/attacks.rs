@@ -28,6 +28,7 @@ fn report(spec: &AttackSpec, state: AttackState) -> AttackReport {
         fault: spec.fault.clone(),
         state,
         at: firedrill_server::clock::now(),
+        in_place: None,
         mechanism: "played".to_owned(),
         evidence: "as asked".to_owned(),
     }

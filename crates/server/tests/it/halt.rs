@@ -22,6 +22,7 @@ fn undone(id: &str) -> AttackReport {
         fault: Fault::new("pause"),
         state: AttackState::Undone,
         at: firedrill_server::clock::now(),
+        in_place: None,
         mechanism: "SIGCONT".to_owned(),
         evidence: "it answers again".to_owned(),
     }

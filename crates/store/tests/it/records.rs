@@ -75,6 +75,7 @@ fn attack(id: &str, state: AttackState, at: i64) -> AttackRecord {
             .with("process", serde_json::to_value(ProcessSelector::Database { node }).expect("JSON")),
         state,
         at: Timestamp(at),
+        in_place: None,
         mechanism: "SIGSTOP".to_owned(),
         evidence: "it does not answer".to_owned(),
     };

@@ -1,0 +1,163 @@
+//! From the start of an attack at the server to the fault in place on its host, and from a halt to all faults gone.
+
+use super::Runs;
+use super::figures::{Section, digits};
+use super::fleet::{Fleet, Ground};
+use anyhow::{Context, Result, bail};
+use firedrill_model::Timestamp;
+use firedrill_model::attack::AttackReport;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Starts of each kind; with all kinds enough for a p99.
+const STARTS: u32 = 20;
+/// Halts, each with one fault of every kind in place.
+const HALTS: u32 = 20;
+const START_P50_MS: f64 = 20.0;
+const START_P99_MS: f64 = 100.0;
+const HALT_P99_MS: f64 = 100.0;
+/// An answer comes after the measurement of the effect.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(60);
+
+/// Attacks that need no data to be written, on hosts that can take them at the same time.
+fn kinds() -> Vec<Value> {
+    let on = |kind: Value, node: &str| {
+        let mut kind = kind;
+        kind["target"] = json!({ "nodes": [node] });
+        kind["duration"] = json!("60s");
+        kind
+    };
+    vec![
+        on(json!({ "kind": "pause" }), "west-3"),
+        on(json!({ "kind": "partition", "peers": { "nodes": ["west-3"] } }), "west-2"),
+        on(json!({ "kind": "latency", "delay": "1ms" }), "east-2"),
+        on(json!({ "kind": "loss", "percent": 5 }), "east-3"),
+        on(json!({ "kind": "bandwidth", "rate": "100Mbit/s" }), "west-1"),
+        on(json!({ "kind": "cpu", "load": 10, "cores": 1 }), "east-1"),
+        on(json!({ "kind": "read-only" }), "west-1"),
+    ]
+}
+
+pub(super) fn speed(ground: &Ground, runs: Runs) -> Result<Section> {
+    let fleet = ground.up()?;
+    let server = Server { address: address(&fleet)?, cluster: fleet.status.cluster.clone() };
+    let mut section = Section::default();
+    let mut all = Vec::new();
+    for kind in kinds() {
+        let name = kind["kind"].as_str().unwrap_or_default().to_owned();
+        let mut took = Vec::new();
+        for _ in 0..runs.or(STARTS) {
+            took.push(server.start(&kind)?);
+            server.halt()?;
+        }
+        section.told(format!("`{name}`, start to in place, p50 / max"), Quantiles::of(took.clone()).text(100));
+        all.extend(took);
+    }
+    let starts = Quantiles::of(all);
+    let text = format!("{} starts", starts.0.len());
+    section.judged(format!("p50 of {text}"), "≤ 20 ms", starts.text(50), starts.at(50) <= START_P50_MS);
+    section.judged(format!("p99 of {text}"), "≤ 100 ms", starts.text(99), starts.at(99) <= START_P99_MS);
+    let mut halts = Vec::new();
+    for _ in 0..runs.or(HALTS) {
+        for kind in kinds() {
+            server.start(&kind)?;
+        }
+        halts.push(server.halt()?);
+    }
+    let halts = Quantiles::of(halts);
+    let what = format!("halt of {} attacks on 6 hosts to the last fault seen to be out, p99 of {}", kinds().len(), halts.0.len());
+    section.judged(what, "≤ 100 ms", halts.text(99), halts.at(99) <= HALT_P99_MS);
+    section.note("Start: from the first byte of the request to the moment the agent had the fault in place, by the wall clock that all processes here share; the measurement of its effect comes after.");
+    Ok(section)
+}
+
+/// Milliseconds, sorted.
+struct Quantiles(Vec<f64>);
+
+impl Quantiles {
+    fn of(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        Self(values)
+    }
+
+    fn at(&self, percent: usize) -> f64 {
+        let rank = (self.0.len() * percent).div_ceil(100).clamp(1, self.0.len().max(1)) - 1;
+        self.0.get(rank).copied().unwrap_or(f64::NAN)
+    }
+
+    fn text(&self, percent: usize) -> String {
+        match percent {
+            100 => format!("{} / {} ms", digits(self.at(50)), digits(self.at(100))),
+            _ => format!("{} ms", digits(self.at(percent))),
+        }
+    }
+}
+
+/// The HTTP API, spoken without what a command line would add.
+struct Server {
+    address: String,
+    cluster: String,
+}
+
+#[derive(Deserialize)]
+struct Halted {
+    attacks: Vec<AttackReport>,
+}
+
+impl Server {
+    /// Milliseconds until the fault was in place.
+    fn start(&self, attack: &Value) -> Result<f64> {
+        let began = wall();
+        let answer = self.post("/api/v1/attacks", &json!({ "cluster": self.cluster, "attack": attack }))?;
+        let reports: Vec<AttackReport> =
+            serde_json::from_str(&answer).with_context(|| format!("no reports but {answer}"))?;
+        let report = reports.first().with_context(|| format!("nothing was attacked: {answer}"))?;
+        let in_place = report.in_place.with_context(|| format!("{}: {}", report.fault, report.evidence))?;
+        Ok((in_place.0 - began.0) as f64 / 1000.0)
+    }
+
+    /// Milliseconds from the call to the answer, which names the attacks that are out.
+    fn halt(&self) -> Result<f64> {
+        let began = Instant::now();
+        let answer = self.post("/api/v1/halt", &json!({ "reason": "benchmark" }))?;
+        let took = began.elapsed().as_secs_f64() * 1000.0;
+        let halted: Halted = serde_json::from_str(&answer).with_context(|| format!("no halt but {answer}"))?;
+        if let Some(left) = halted.attacks.iter().find(|report| report.state != firedrill_model::attack::AttackState::Undone) {
+            bail!("{} is not out: {}", left.fault, left.evidence);
+        }
+        self.post("/api/v1/resume", &json!({ "reason": "benchmark" }))?;
+        Ok(took)
+    }
+
+    fn post(&self, path: &str, body: &Value) -> Result<String> {
+        let body = body.to_string();
+        let mut stream = TcpStream::connect(&self.address).with_context(|| format!("no server at {}", self.address))?;
+        stream.set_read_timeout(Some(ANSWERED_WITHIN))?;
+        write!(
+            stream,
+            "POST {path} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            self.address,
+            body.len()
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let (head, content) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
+        if !head.starts_with("HTTP/1.1 2") || head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
+            bail!("{path}: {answer}");
+        }
+        Ok(content.to_owned())
+    }
+}
+
+fn address(fleet: &Fleet<'_>) -> Result<String> {
+    let url = &fleet.status.server.url;
+    url.strip_prefix("http://").map(str::to_owned).with_context(|| format!("{url} is no plain HTTP address"))
+}
+
+fn wall() -> Timestamp {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(now.as_micros()).unwrap_or(i64::MAX))
+}
