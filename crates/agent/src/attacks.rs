@@ -7,7 +7,7 @@ use crate::outbox::Outbox;
 use crate::presence::Presence;
 use crate::storage;
 use firedrill_api::link::Upward;
-use firedrill_fault::{Context, FaultError, Faults};
+use firedrill_fault::{Context, Down, FaultError, Faults, TakeDown};
 use firedrill_host::process::{Spawn, Stream};
 use firedrill_model::attack::{AttackReport, AttackState};
 use firedrill_model::command::FailureKind;
@@ -72,6 +72,7 @@ impl Attacks {
                 fault: spec.fault,
                 state: AttackState::Refused,
                 at: firedrill_host::clock::wall(),
+                in_place: None,
                 mechanism: String::new(),
                 evidence: format!("attacks are halted on this host: {reason}"),
             },
@@ -194,6 +195,12 @@ fn context(config: &AgentConfig, nodes: Arc<Nodes>) -> Context {
     let acquaintances = Arc::clone(&servers);
     context.acquaintances = Box::new(move || addresses(&acquaintances));
     context.servers = Box::new(move || addresses(&servers));
+    context.take_down = config.power_switch.clone().map(|file| {
+        Box::new(move |down: Down| {
+            storage::replace(&file, down.to_string().as_bytes())
+                .map_err(|error| format!("cannot write the order to {}: {error}", file.display()))
+        }) as Box<TakeDown>
+    });
     let (program, dir) = (config.program.clone(), config.data_dir.clone());
     let worker = program.clone();
     context.worker = Some(Box::new(move || Spawn::new(&worker).arg("worker")));

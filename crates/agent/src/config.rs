@@ -41,6 +41,10 @@ pub struct AgentConfig {
     /// Overrides the lease that the server gives: without a sign of it for this long, faults are taken out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Span>,
+    /// A file that whoever runs this host watches: an order left there takes the host down. Without it, shutdown, reboot
+    /// and power-off are refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power_switch: Option<PathBuf>,
     /// The firedrill program, started as gateway, workload and rescue; by default the one that runs.
     #[serde(default = "own_program")]
     pub program: PathBuf,

@@ -60,8 +60,8 @@ pub(crate) async fn start(layout: &Layout) -> Result<BTreeMap<HostName, Instance
     Ok(started)
 }
 
-/// Puts a storage layer under the host's database node, before there is one. Its processes belong to the host and go with it.
-async fn mount_layer(layout: &Layout, host: &HostLayout) -> Result<(), SandboxError> {
+/// Puts a storage layer under the host's database node, before its database runs. Its processes belong to the host and go with it.
+pub(crate) async fn mount_layer(layout: &Layout, host: &HostLayout) -> Result<(), SandboxError> {
     let failed = || SandboxError::step(format!("mount a storage layer for {}", host.name));
     std::fs::create_dir_all(&host.volume).map_err(SandboxError::file("make", &host.volume))?;
     let group = Cgroup::at(&host.cgroup).map_err(failed())?.dir().to_owned();

@@ -69,6 +69,7 @@ fn agent_config(
         instances: instance.into_iter().collect(),
         gateway: (host.part == Part::Gateway).then(|| gateway_config(host)),
         lease: None,
+        power_switch: Some(host.power_switch()),
         program: layout.choices.program.clone(),
     }
 }

@@ -1,8 +1,8 @@
 //! What a sandbox consists of, derived from its name and a few choices. Pure: everything that will exist is named
 //! here before any of it is made.
 
-use crate::setting::ServerSetting;
 use crate::name::{Home, SandboxName};
+use crate::setting::ServerSetting;
 use firedrill_model::cluster::Endpoint;
 use firedrill_model::workload::Login;
 use firedrill_model::{ClusterName, ClusterSpec, Durability, HostName, NodeSpec, Policy, RegionName, Role};

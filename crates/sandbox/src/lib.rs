@@ -24,6 +24,7 @@ mod name;
 mod network;
 mod observe;
 mod plan_file;
+mod power;
 mod preflight;
 mod readiness;
 mod running;

@@ -8,6 +8,7 @@ use crate::error::SandboxError;
 use crate::hold_back;
 use crate::layout::{HostLayout, Layout, Profile};
 use crate::name::HOME_VARIABLE;
+use crate::power;
 use crate::running::{self, Kind};
 use firedrill_host::cgroup::Cgroup;
 use firedrill_host::process::{Pidfd, Spawn, Stream};
@@ -63,6 +64,8 @@ struct Kept {
     log: PathBuf,
     /// Not started before this file is there.
     wanted_by: Option<PathBuf>,
+    /// Not started while this file is there.
+    held_by: Option<PathBuf>,
 }
 
 impl Kept {
@@ -76,6 +79,7 @@ impl Kept {
             arguments: server_arguments(layout),
             log: layout.log("server"),
             wanted_by: None,
+            held_by: None,
         }
     }
 
@@ -89,6 +93,7 @@ impl Kept {
             arguments: vec!["agent".to_owned(), "--config".to_owned(), host.agent_config.display().to_string()],
             log: layout.log(&format!("agent-{}", host.name)),
             wanted_by: Some(host.agent_config.clone()),
+            held_by: Some(host.power_switch()),
         }
     }
 
@@ -126,6 +131,9 @@ impl Kept {
         }
         let mut backoff = Backoff::default();
         loop {
+            while self.held_by.as_ref().is_some_and(|file| file.exists()) {
+                sleep(WANTED_EVERY).await;
+            }
             let began = Instant::now();
             match self.find_or_start() {
                 Ok(process) => match process.exited().await {
@@ -187,6 +195,9 @@ pub(crate) fn take_place(layout: &Layout) -> Result<(), SandboxError> {
 pub(crate) async fn keep_all(layout: &Layout) -> Result<(), SandboxError> {
     let kept = std::iter::once(Kept::server(layout)).chain(layout.hosts.iter().map(|host| Kept::agent(layout, host)));
     let mut keepers: JoinSet<()> = kept.map(Kept::keep).collect();
+    for host in &layout.hosts {
+        keepers.spawn(power::watch(layout.clone(), host.clone()));
+    }
     if layout.choices.profile == Profile::Unsafe {
         hold_back::begin_when_requested(layout).await?;
     }

@@ -32,6 +32,7 @@ pub(crate) fn config(server: &LinkServer, dir: &Path) -> AgentConfig {
         instances: vec![],
         gateway: None,
         lease: None,
+        power_switch: None,
         program: child::program(dir),
     }
 }
@@ -68,9 +69,15 @@ pub(crate) struct AgentProcess(pub(crate) Child);
 
 impl AgentProcess {
     pub(crate) fn start(config: &AgentConfig, dir: &Path) -> Self {
+        Self::start_with(config, dir, &[])
+    }
+
+    /// With these variables in its environment.
+    pub(crate) fn start_with(config: &AgentConfig, dir: &Path, environment: &[(&str, String)]) -> Self {
         let path = dir.join("agent.json");
         std::fs::write(&path, serde_json::to_vec(config).expect("serialises")).expect("written");
         let spawn = Spawn::new(&config.program).args(["agent", "--config"]).arg(path);
+        let spawn = environment.iter().fold(spawn, |spawn, (name, value)| spawn.env(name, value));
         Self(spawn.stderr(Stream::Append(dir.join("agent.log"))).spawn().expect("started"))
     }
 }

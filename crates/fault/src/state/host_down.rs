@@ -5,9 +5,11 @@ use crate::FaultError;
 use crate::journal::Undo;
 use crate::kinds::{Asked, Checking, Effect, Failure, Family, Kind, Mechanism, Pending, Refusal, Scope, StillThere};
 use crate::shape::{Parameters, Shape};
+use firedrill_model::Span;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// How a host goes down.
@@ -31,22 +33,49 @@ impl fmt::Display for Down {
     }
 }
 
-/// Services are stopped in order, and the host is switched off. Somebody must switch it on again.
+impl FromStr for Down {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let all = [Self::Shutdown, Self::Reboot, Self::PowerOff];
+        all.into_iter().find(|down| down.to_string() == text).ok_or_else(|| format!("{text:?} takes no host down"))
+    }
+}
+
+/// A host that goes down takes its agent along; one whose agent still speaks after this has not gone down.
+const DOWN_WITHIN: Duration = Duration::from_secs(5);
+
+/// Services are stopped in order, and the host is switched off. Somebody must switch it on again; in a sandbox that
+/// happens after 10s.
 #[derive(Debug, Deserialize, JsonSchema)]
 struct Shutdown {}
 
-/// Services are stopped in order, and the host starts again.
+/// Services are stopped in order, and the host starts again; in a sandbox after 3s.
 #[derive(Debug, Deserialize, JsonSchema)]
 struct Reboot {}
 
 /// The host is gone at once, as when a plug is pulled: nothing is stopped, nothing is written. Somebody must switch it on
-/// again.
+/// again; in a sandbox that happens after 10s.
 #[derive(Debug, Deserialize, JsonSchema)]
 struct PowerOff {}
 
-impl Parameters for Shutdown {}
-impl Parameters for Reboot {}
-impl Parameters for PowerOff {}
+impl Parameters for Shutdown {
+    fn cuts_off(&self, _lease: Span) -> bool {
+        true
+    }
+}
+
+impl Parameters for Reboot {
+    fn cuts_off(&self, _lease: Span) -> bool {
+        true
+    }
+}
+
+impl Parameters for PowerOff {
+    fn cuts_off(&self, _lease: Span) -> bool {
+        true
+    }
+}
 
 pub(crate) static SHUTDOWN: Kind =
     kind("shutdown", "The host is shut down in order.", Shape::of::<Shutdown>(), |asked| {
@@ -114,7 +143,8 @@ impl Mechanism for GoesDown {
     /// An agent that can still say something has a host that is not down.
     fn verify(&mut self) -> Pending<'_, Effect> {
         Box::pin(async {
-            Effect::NotSeen(format!("the {} was ordered; only the other hosts can see that it happened", self.down))
+            tokio::time::sleep(DOWN_WITHIN).await;
+            Effect::NotSeen(format!("the {} was ordered, and {DOWN_WITHIN:?} later the host is still up", self.down))
         })
     }
 

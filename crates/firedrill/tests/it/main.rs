@@ -15,5 +15,6 @@ mod fleet_crash;
 mod fleet_ladder;
 mod fleet_outside;
 mod fleet_planted;
+mod fleet_region;
 mod local_attack;
 mod sandbox;

@@ -4,7 +4,7 @@ use firedrill_api::http::ExperimentEntry;
 use std::collections::BTreeMap;
 
 /// The files: the ladder in the order of its rungs, then what stands beside it.
-const FILES: [&str; 7] = [
+const FILES: [&str; 13] = [
     include_str!("../../../../experiments/1-kill-replica.yaml"),
     include_str!("../../../../experiments/2-kill-pseudo-primary.yaml"),
     include_str!("../../../../experiments/3-kill-primary.yaml"),
@@ -12,6 +12,12 @@ const FILES: [&str; 7] = [
     include_str!("../../../../experiments/5-isolate-primary.yaml"),
     include_str!("../../../../experiments/6-cut-region-link.yaml"),
     include_str!("../../../../experiments/power-loss-primary.yaml"),
+    include_str!("../../../../experiments/hung-disk-primary.yaml"),
+    include_str!("../../../../experiments/full-disk-primary.yaml"),
+    include_str!("../../../../experiments/kill-region.yaml"),
+    include_str!("../../../../experiments/power-loss-region.yaml"),
+    include_str!("../../../../experiments/reboot-primary.yaml"),
+    include_str!("../../../../experiments/power-off-region.yaml"),
 ];
 
 /// The library, in the order of the rungs.
@@ -42,6 +48,8 @@ mod tests {
     #[test]
     fn every_shipped_file_is_in_the_library() {
         assert_eq!(library().len(), FILES.len());
+        let shipped = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../experiments")).expect("the files");
+        assert_eq!(shipped.count(), FILES.len(), "a file is not in the list");
         assert_eq!(of_rung(3).map(|entry| entry.name).as_deref(), Some("kill-primary"));
         assert_eq!(of_rung(0), None);
     }
