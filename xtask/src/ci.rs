@@ -2,6 +2,8 @@
 
 use crate::{generate, shell, tidy};
 use anyhow::{Context, Result, bail};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// One stage.
@@ -24,6 +26,9 @@ const STAGES: &[Stage] = &[
 
 /// Seeds that the simulation must hold on.
 const SIMULATION_SEEDS: &str = "10000";
+
+/// Kills that the tests must have survived.
+const KILLS_MIN: usize = 1000;
 
 /// Prints the stages.
 pub(crate) fn list() {
@@ -76,7 +81,30 @@ fn nextest() -> Result<()> {
     if !shell::has_cargo_command("nextest") {
         bail!("cargo-nextest is missing; run `make setup`, or `cargo install cargo-nextest --locked`");
     }
-    shell::run("cargo", &["nextest", "run", "--workspace", "--locked", "--profile", "ci"])
+    let tally = tally();
+    if let Err(problem) = std::fs::remove_file(&tally)
+        && problem.kind() != std::io::ErrorKind::NotFound
+    {
+        return Err(problem).with_context(|| format!("cannot remove {}", tally.display()));
+    }
+    shell::run("cargo", &["nextest", "run", "--workspace", "--locked", "--profile", "ci"])?;
+    count_kills(&tally)
+}
+
+/// Where tests write a line for each process that they have killed while it had a fault to look after.
+fn tally() -> PathBuf {
+    PathBuf::from(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into())).join("tmp/kills.log")
+}
+
+/// Says how many there were; each was followed by a look at what was left, which was nothing, or its test had failed.
+fn count_kills(tally: &Path) -> Result<()> {
+    let lines = std::fs::read_to_string(tally).with_context(|| format!("no tally of kills at {}", tally.display()))?;
+    let mut by_kind: BTreeMap<&str, usize> = BTreeMap::new();
+    lines.lines().for_each(|line| *by_kind.entry(line).or_default() += 1);
+    let sum: usize = by_kind.values().sum();
+    println!("{sum} processes killed while they had faults to look after, 0 leftovers:");
+    by_kind.iter().for_each(|(whom, count)| println!("{count:>8} {whom}"));
+    if sum < KILLS_MIN { bail!("that are fewer than {KILLS_MIN}") } else { Ok(()) }
 }
 
 fn doctest() -> Result<()> {

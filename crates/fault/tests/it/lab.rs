@@ -1,5 +1,6 @@
 //! Two hosts (network namespaces) on a cable, a victim process, and an agent's faults on one of them.
 
+use crate::kills;
 use firedrill_fault::{Context, Faults};
 use firedrill_host::link::Batch;
 use firedrill_host::netns;
@@ -200,6 +201,7 @@ impl Holder {
         let exit = tokio::time::timeout(WITHIN, self.child.exited()).await;
         let exit = exit.expect("dies in time").expect("watches");
         assert_eq!(exit, firedrill_host::process::Exit::Signal(Signal::SIGKILL));
+        kills::count("holder of a fault");
     }
 }
 
@@ -301,12 +303,17 @@ pub(crate) fn with_workers(journal: &Path) -> Context {
 
 /// Ids of the workers that agents with this journal have started and that are alive.
 pub(crate) fn workers_of(journal: &Path) -> Vec<u32> {
+    helpers_of(journal, "--as-worker")
+}
+
+/// Ids of the live processes that agents with this journal have started in that part.
+pub(crate) fn helpers_of(journal: &Path, part: &str) -> Vec<u32> {
     let pids = std::fs::read_dir("/proc").expect("lists").flatten();
     let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let of_journal = |pid: &u32| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
-        words.get(1) == Some(&journal.as_os_str().as_encoded_bytes()) && words.get(2) == Some(&&b"--as-worker"[..])
+        words.get(1) == Some(&journal.as_os_str().as_encoded_bytes()) && words.get(2) == Some(&part.as_bytes())
     };
     pids.filter(of_journal).collect()
 }

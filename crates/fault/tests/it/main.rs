@@ -9,6 +9,7 @@ mod engine_crash;
 #[expect(dead_code, reason = "tests of the engine use the rest")]
 mod fleet;
 mod kill;
+mod kills;
 mod lab;
 mod latency;
 mod layer;
@@ -22,3 +23,4 @@ mod resource_crash;
 mod state;
 mod storage;
 mod storage_attacks;
+mod storm;
