@@ -34,6 +34,7 @@ mod presence;
 mod run;
 mod storage;
 mod tls;
+mod watchdog;
 mod workload;
 
 pub use config::{AgentConfig, Enrolment};

@@ -12,7 +12,7 @@ use crate::nodes::Nodes;
 use crate::outbox::Outbox;
 use crate::presence::Presence;
 use crate::workload::{Surroundings, Workloads};
-use crate::{enrol, observe, storage};
+use crate::{enrol, observe, storage, watchdog};
 use firedrill_api::LINK_VERSION;
 use firedrill_api::link::{Hello, Instruction};
 use firedrill_model::{ClusterName, NodeName};
@@ -136,6 +136,7 @@ impl Agent {
         let disk = self.config.instances.first().map_or(&self.config.data_dir, |instance| &instance.work_dir);
         watchers.spawn(observe::host(disk.clone(), Arc::clone(&parts.outbox)));
         watchers.spawn(observe::own_memory());
+        watchers.spawn(watchdog::keep());
         if let Some(gateway) = parts.gateway.clone() {
             watchers.spawn(async move { gateway.supervise().await });
         }

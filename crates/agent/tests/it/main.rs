@@ -9,4 +9,5 @@ mod gateway;
 mod instructions;
 mod link_server;
 mod session;
+mod watchdog;
 mod workload;
