@@ -2,6 +2,7 @@
 
 use crate::core::{Call, Core, Owner};
 use crate::event::{Action, CallId, Event};
+use crate::evidence::NodeEvidence;
 use crate::saga::{Plan, Saga};
 use crate::{ackers, clone, health, promotion, pseudo, recovery, rejoin, switchover, upkeep};
 use firedrill_model::command::FailureKind;
@@ -176,6 +177,7 @@ fn answered(core: &mut Core, id: CallId, result: Result<NodeReply, CommandFailur
         evidence.answered_at = Some(now);
     }
     if let (Some(node), Ok(NodeReply::Started { .. })) = (&node, &result)
+        && !seen_started(core, node, &command)
         && let Some(record) = core.journal.edit().nodes.get_mut(node)
     {
         record.restarted(now);
@@ -198,6 +200,13 @@ fn answered(core: &mut Core, id: CallId, result: Result<NodeReply, CommandFailur
         (Owner::Route, _) => route_answered(core, &result),
         (Owner::Nobody | Owner::Holder | Owner::Upkeep, _) => {}
     }
+}
+
+/// The server that this command started was reported before the command was answered: its process is known already,
+/// and must not be taken for the one before. Only where nothing else ran when the command was given.
+fn seen_started(core: &Core, node: &NodeName, command: &NodeCommand) -> bool {
+    matches!(command, NodeCommand::Start { .. } | NodeCommand::Recover { .. })
+        && core.evidence.node(node).is_some_and(NodeEvidence::runs)
 }
 
 /// Commands after which an older observation no longer tells how the node is.

@@ -68,7 +68,11 @@ pub(super) fn speed(ground: &Ground, runs: Runs) -> Result<Section> {
         halts.push(server.halt()?);
     }
     let halts = Quantiles::of(halts);
-    let what = format!("halt of {} attacks on 6 hosts to the last fault seen to be out, p99 of {}", kinds().len(), halts.0.len());
+    let what = format!(
+        "halt of {} attacks on 6 hosts to the last fault seen to be out, p99 of {}",
+        kinds().len(),
+        halts.0.len()
+    );
     section.judged(what, "≤ 100 ms", halts.text(99), halts.at(99) <= HALT_P99_MS);
     section.note("Start: from the first byte of the request to the moment the agent had the fault in place, by the wall clock that all processes here share; the measurement of its effect comes after.");
     Ok(section)
@@ -125,7 +129,9 @@ impl Server {
         let answer = self.post("/api/v1/halt", &json!({ "reason": "benchmark" }))?;
         let took = began.elapsed().as_secs_f64() * 1000.0;
         let halted: Halted = serde_json::from_str(&answer).with_context(|| format!("no halt but {answer}"))?;
-        if let Some(left) = halted.attacks.iter().find(|report| report.state != firedrill_model::attack::AttackState::Undone) {
+        if let Some(left) =
+            halted.attacks.iter().find(|report| report.state != firedrill_model::attack::AttackState::Undone)
+        {
             bail!("{} is not out: {}", left.fault, left.evidence);
         }
         self.post("/api/v1/resume", &json!({ "reason": "benchmark" }))?;

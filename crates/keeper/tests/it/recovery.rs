@@ -113,3 +113,27 @@ fn what_a_supervisor_has_started_again_is_not_trusted() {
     fleet.tell(Event::Tick);
     assert!(latest(&fleet, OperationKind::Recovery).is_none(), "its crash recovery may have cut the tail");
 }
+
+#[test]
+fn a_server_that_is_seen_to_run_before_its_start_is_answered_is_not_overlooked_afterwards() {
+    let mut fleet = east_is_gone();
+    fenced(&mut fleet);
+    let running = |name: &str| {
+        let mut again = healthy(name, 103);
+        again.process = firedrill_model::observation::ProcessState::Running { pid: 999, stopped: false };
+        again
+    };
+    fleet.tell(Event::Observed(running("east-2")));
+    fleet.answer(|command| match name_of(command).as_str() {
+        "Recover east-1" => Some(Ok(started(104))),
+        "Start east-2" | "Start east-3" => Some(Ok(started(103))),
+        _ => None,
+    });
+    for _ in 0..20 {
+        fleet.now = fleet.now + Span::millis(100);
+        fleet.tell(Event::Observed(running("east-2")));
+    }
+    let view = fleet.keeper.view(fleet.now);
+    let seen = view.nodes.iter().find(|one| one.name == node("east-2")).expect("a node");
+    assert_ne!(seen.health, firedrill_model::Health::Silent, "{seen:?}");
+}
