@@ -22,3 +22,4 @@ mod resource_crash;
 mod state;
 mod storage;
 mod storage_attacks;
+mod time_skew;
