@@ -1,7 +1,7 @@
 //! The table of faults: one line each.
 
 use crate::journal::Undo;
-use crate::network::{bandwidth, corruption, dns, duplication, latency, loss, partition, reset};
+use crate::network::{bandwidth, connection_limit, corruption, dns, duplication, latency, loss, partition, reset};
 use crate::resource::{cpu, cpu_quota, descriptors, disk_fill, disk_io, inodes, io_throttle, memory, threads};
 use crate::shape::{self, Parameters, Shape};
 use crate::state::{crash_loop, host_down, time_skew};
@@ -90,6 +90,7 @@ pub static KINDS: &[&Kind] = &[
     &corruption::KIND,
     &duplication::KIND,
     &reset::KIND,
+    &connection_limit::KIND,
     &dns::KIND,
     &storage::latency::KIND,
     &storage::error::KIND,

@@ -2,6 +2,7 @@
 //! ([`filtered`]), its name, and how it is seen to be gone.
 
 pub(crate) mod bandwidth;
+pub(crate) mod connection_limit;
 pub(crate) mod corruption;
 pub(crate) mod dns;
 pub(crate) mod duplication;

@@ -7,8 +7,8 @@
 mod schedule;
 mod shaper;
 
-pub(super) use schedule::{Line, Treatment};
-pub(super) use shaper::Counts;
+pub(super) use schedule::{Line, Schedule, Treatment};
+pub(super) use shaper::{Counts, wait};
 
 use super::traffic::Traffic;
 use super::{Others, fnv1a};

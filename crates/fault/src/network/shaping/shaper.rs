@@ -108,7 +108,7 @@ fn serve(mut queue: Queue, treatment: &Treatment, stopped: &PipeReader, seen: &S
 }
 
 /// Waits for a packet, for the next one due, or for the end; true at the end.
-fn wait(queue: &Queue, stopped: &PipeReader, due: Option<Instant>) -> Result<bool, HostError> {
+pub(crate) fn wait(queue: &Queue, stopped: &PipeReader, due: Option<Instant>) -> Result<bool, HostError> {
     let mut watched = [PollFd::new(queue.as_fd(), PollFlags::POLLIN), PollFd::new(stopped.as_fd(), PollFlags::POLLIN)];
     let timeout = due.map(|due| TimeSpec::from(due.saturating_duration_since(Instant::now())));
     match ppoll(&mut watched, timeout, None) {
