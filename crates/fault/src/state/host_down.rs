@@ -44,9 +44,15 @@ struct Reboot {}
 #[derive(Debug, Deserialize, JsonSchema)]
 struct PowerOff {}
 
-impl Parameters for Shutdown {}
-impl Parameters for Reboot {}
-impl Parameters for PowerOff {}
+impl Parameters for Shutdown {
+    const PULSES: bool = false;
+}
+impl Parameters for Reboot {
+    const PULSES: bool = false;
+}
+impl Parameters for PowerOff {
+    const PULSES: bool = false;
+}
 
 pub(crate) static SHUTDOWN: Kind =
     kind("shutdown", "The host is shut down in order.", Shape::of::<Shutdown>(), |asked| {

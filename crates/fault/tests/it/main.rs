@@ -19,6 +19,7 @@ mod network;
 mod partition;
 mod pause;
 mod power;
+mod pulse;
 mod resource;
 mod resource_crash;
 mod state;
