@@ -292,3 +292,43 @@ fn is_inside(image: &Image, thread: &Standing, range: &Range<u64>) -> bool {
     let word = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_le_bytes);
     range.contains(&thread.instruction) || stack.chunks_exact(8).any(|bytes| range.contains(&word(bytes)))
 }
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+    use firedrill_host::process::{Signal, Spawn};
+
+    const OWNER: u64 = 0x0123_4567_89ab_cdef;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn what_a_crash_left_half_done_is_taken_out_and_nothing_of_others() {
+        let terms = Terms { deadline: 0, start: 0, rate: 0, jump: 0, offset: 0 };
+        let stub = Stub::new(terms, OWNER).expect("this machine has one");
+        let kernel = Kernel::look().expect("this kernel has a vDSO");
+        // Nothing, the stub alone, and the stub with one, two and three jumps.
+        for written in 0..=4 {
+            let child = Spawn::new("sleep").arg("600").spawn().expect("starts");
+            let patch = Patch::plan(child.identity(), &kernel, &stub).expect("can be changed");
+            let image = Image::open(child.identity()).expect("opens");
+            if written > 0 {
+                image.write(patch.stub, &stub.bytes).expect("writes");
+            }
+            for entry in patch.entries.iter().take(usize::saturating_sub(written, 1)) {
+                image.write(entry.address, &entry.jump).expect("writes");
+            }
+            let there = || vdso_of(child.identity()).expect("reads").expect("has one").1;
+            patch.take_out(OWNER + 1).expect("another's is left alone");
+            assert_eq!(there() == kernel.image, written == 0);
+            for _ in 0..2 {
+                patch.take_out(OWNER).expect("takes out");
+                assert_eq!(patch.find(OWNER), Ok(Found::Nothing));
+                assert!(there() == kernel.image, "{written} writes");
+            }
+            assert!(patch.read_back(&stub).is_err());
+            child.signal(Signal::SIGKILL).expect("is sent");
+            child.exited().await.expect("ends");
+            assert_eq!(patch.find(OWNER), Ok(Found::Gone));
+            patch.take_out(OWNER).expect("there is nothing to take out");
+        }
+    }
+}
