@@ -84,11 +84,13 @@ fn serve(mut queue: Queue, treatment: &Treatment, stopped: &PipeReader, seen: &S
     let mut schedule: Schedule<PacketId> = Schedule::new();
     let mut busy = Busy::default();
     let mut arrived = Vec::new();
+    let began = Instant::now();
     loop {
         let ended = wait(&queue, stopped, schedule.next_due())?;
         // Once more after the end: what arrived before the table went must be let go, too.
         while queue.receive(&mut arrived)? {}
         let now = Instant::now();
+        let treatment = treatment.after(now - began);
         seen.arrived.fetch_add(arrived.len() as u64, Ordering::Relaxed);
         let mut lost = Vec::new();
         for Held { id, bytes } in arrived.drain(..) {
