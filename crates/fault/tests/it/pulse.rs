@@ -33,6 +33,10 @@ async fn a_fault_comes_and_goes_and_each_change_is_told() {
             break report;
         }
         if report.state == AttackState::Active {
+            if !report.mechanism.starts_with("dormant") {
+                // Only the first time it is waited for.
+                eventually("the stop", || victim.state() == Some(State::Stopped));
+            }
             let stands = victim.state() == Some(State::Stopped);
             let nothing = recorded(&local).is_some_and(|undo| undo.is_null());
             told.push((report.mechanism.clone(), stands, nothing));
