@@ -2,12 +2,13 @@
 //! between, a step that may have left something behind is followed by the undo.
 
 use crate::faults::Context;
-use crate::journal::{Journal, Record};
+use crate::journal::{Journal, Record, Undo};
 use crate::kinds::{self, Asked, Effect, Mechanism};
+use crate::pulse::{Phase, Pulse};
 use crate::rescue::Lifeline;
 use firedrill_host::clock;
 use firedrill_model::attack::{AttackReport, AttackState};
-use firedrill_model::{AttackId, AttackSpec};
+use firedrill_model::{AttackId, AttackSpec, Span};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -61,35 +62,50 @@ pub(crate) struct Attack {
 
 impl Attack {
     pub(crate) async fn run(mut self) {
-        let Some((mut mechanism, record)) = self.prepare().await else { return };
+        let pulse = match Pulse::read(&self.spec.fault.parameters) {
+            Ok(pulse) => pulse,
+            Err(problem) => return self.report(AttackState::Refused, format!("{}: {problem}", self.spec.fault.kind)),
+        };
+        let Some((mechanism, record)) = self.prepare().await else { return };
         let deadline = Instant::now() + self.spec.duration.duration();
         let instant = record.undo.is_nothing();
-        let why = self.inject(mechanism.as_mut(), &record, deadline).await;
-        let why = match why {
-            Ok(()) if instant => {
-                // Nothing to hold and nothing to take back: it is over.
-                self.forget(&record).await;
-                return;
+        let mut phase = Phase { mechanism, record, number: 1 };
+        let mut entered = self.inject(&mut phase, deadline).await;
+        if entered.is_ok() && instant {
+            // Nothing to hold and nothing to take back: it is over.
+            return self.forget(&phase.record).await;
+        }
+        loop {
+            let end = match entered {
+                Ok(()) => self.hold(&mut phase, pulse, deadline).await,
+                Err(why) => End::Over(why),
+            };
+            let Phase { mechanism, record, number } = phase;
+            self.step(Step::Undoing);
+            drop(mechanism);
+            let seen = match take_out(&record).await {
+                Ok(seen) => seen,
+                Err(problem) => return self.report(AttackState::UndoFailed, format!("{}; {problem}", end.text())),
+            };
+            self.step(Step::Undone);
+            let next = match end {
+                End::Over(why) => Err(Why { text: format!("{}; {seen}", why.text), ..why }),
+                End::Dormant(dormant) => self.rest((&record, number), dormant, &seen, deadline).await,
+            };
+            match next {
+                Ok(ready) => phase = ready,
+                Err(why) => {
+                    self.forget(&record).await;
+                    return self.report(why.state, why.text);
+                }
             }
-            Ok(()) => self.hold(mechanism.as_mut(), deadline).await,
-            Err(why) => why,
-        };
-        self.step(Step::Undoing);
-        drop(mechanism);
-        let (state, evidence) = match take_out(&record).await {
-            Ok(seen) => {
-                self.step(Step::Undone);
-                self.forget(&record).await;
-                (why.state, format!("{}; {seen}", why.text))
-            }
-            Err(problem) => (AttackState::UndoFailed, format!("{}; {problem}", why.text)),
-        };
-        self.report(state, evidence);
+            entered = self.come_back(&mut phase, deadline).await;
+        }
     }
 
     /// Everything before the fault: nothing is in place after a refusal.
     async fn prepare(&mut self) -> Option<(Box<dyn Mechanism>, Record)> {
-        match self.try_prepare().await {
+        match self.try_prepare(self.spec.duration).await {
             Ok(prepared) => Some(prepared),
             Err(why) => {
                 self.report(AttackState::Refused, why);
@@ -98,7 +114,8 @@ impl Attack {
         }
     }
 
-    async fn try_prepare(&mut self) -> Result<(Box<dyn Mechanism>, Record), String> {
+    /// Preflight and journal, for a fault that is in place for `lasting` at most.
+    async fn try_prepare(&mut self, lasting: Span) -> Result<(Box<dyn Mechanism>, Record), String> {
         let spec = &self.spec;
         let kind = kinds::find(&spec.fault.kind).ok_or_else(|| unknown(&spec.fault.kind))?;
         if !kind.instant && (spec.duration.duration().is_zero() || spec.duration.duration() > DURATION_MAX) {
@@ -118,11 +135,10 @@ impl Attack {
             checked = (kind.preflight)(asked) => checked.map_err(|refusal| refusal.0)?,
         };
         let who = (id, self.ground.context.host.clone());
-        let what = (spec.fault.clone(), spec.duration);
+        let what = (spec.fault.clone(), lasting);
         let undo = mechanism.undo().map_err(|problem| problem.to_string())?;
         let record = Record::new(who, what, mechanism.describe(), undo).map_err(|problem| problem.to_string())?;
-        let (journal, written) = (self.ground.journal.clone(), record.clone());
-        on_disk(move || journal.write(&written)).await?;
+        self.write(&record).await?;
         if let Some(lifeline) = &self.ground.lifeline {
             lifeline.journal_changed();
         }
@@ -131,8 +147,14 @@ impl Attack {
         Ok((mechanism, record))
     }
 
+    async fn write(&self, record: &Record) -> Result<(), String> {
+        let (journal, written) = (self.ground.journal.clone(), record.clone());
+        on_disk(move || journal.write(&written)).await
+    }
+
     /// Puts the fault in place and measures it. An error is why it must come out again.
-    async fn inject(&mut self, mechanism: &mut dyn Mechanism, record: &Record, until: Instant) -> Result<(), Why> {
+    async fn inject(&mut self, phase: &mut Phase, until: Instant) -> Result<(), Why> {
+        let Phase { mechanism, record, .. } = phase;
         mechanism.inject(lease(until, FIRST_LEASE)).await.map_err(|problem| Why {
             state: AttackState::Refused,
             text: format!("the host refused it: {}", problem.0),
@@ -155,21 +177,77 @@ impl Attack {
     }
 
     /// Holds the fault until it must come out, and says why it must.
-    async fn hold(&mut self, mechanism: &mut dyn Mechanism, until: Instant) -> Why {
+    async fn hold(&mut self, phase: &mut Phase, pulse: Option<Pulse>, deadline: Instant) -> End {
+        let until = pulse.map_or(deadline, |pulse| deadline.min(Instant::now() + pulse.active));
         loop {
-            if let Err(why) = mechanism.renew(lease(until, LEASE)) {
-                return Why::over(&format!("it ended before its time: {why}"));
+            if let Some(pulse) = pulse.filter(|_| Instant::now() >= until && until < deadline) {
+                return End::Dormant(pulse.dormant);
             }
-            tokio::select! {
-                biased;
-                reason = stopped(&mut self.stop) => return Why::over(&reason),
-                () = sleep_until(until) => return Why::over("its time was over"),
-                () = sleep(RENEW_EVERY) => {}
+            if let Err(why) = phase.mechanism.renew(lease(until, LEASE)) {
+                return End::Over(Why::over(&format!("it ended before its time: {why}")));
             }
-            if self.ground.journal.end_requested() {
-                return Why::over("somebody on this host asked for the end of all attacks");
+            if let Err(why) = self.wait(until, deadline).await {
+                return End::Over(why);
             }
         }
+    }
+
+    /// Waits until then, but no longer than a renewal may be late. An error is why the attack is over.
+    async fn wait(&mut self, until: Instant, deadline: Instant) -> Result<(), Why> {
+        tokio::select! {
+            biased;
+            reason = stopped(&mut self.stop) => return Err(Why::over(&reason)),
+            () = sleep_until(deadline) => return Err(Why::over("its time was over")),
+            () = sleep_until(until.min(Instant::now() + RENEW_EVERY)) => {}
+        }
+        if self.ground.journal.end_requested() {
+            return Err(Why::over("somebody on this host asked for the end of all attacks"));
+        }
+        Ok(())
+    }
+
+    /// The time between two pulses: nothing is in place, and the record says so, but it is there, for whoever ends all
+    /// attacks. Then the fault is made ready again, as if for the first time. An error is why the attack is over.
+    async fn rest(
+        &mut self,
+        (record, number): (&Record, u32),
+        dormant: Duration,
+        seen: &str,
+        deadline: Instant,
+    ) -> Result<Phase, Why> {
+        let mut resting = record.clone();
+        resting.undo = Undo::NOTHING;
+        self.write(&resting).await.map_err(|problem| Why::over(&problem))?;
+        self.flip(format!("dormant after pulse {number}"), format!("dormant for {}: {seen}", Span(dormant)));
+        let until = Instant::now() + dormant;
+        while Instant::now() < until {
+            let ended = self.wait(until, deadline).await;
+            ended.map_err(|why| Why { text: format!("{}; it was dormant", why.text), ..why })?;
+        }
+        let left = Span(deadline.saturating_duration_since(Instant::now()));
+        let (mechanism, record) = self
+            .try_prepare(left)
+            .await
+            .map_err(|why| Why::over(&format!("it could not come back after pulse {number}: {why}")))?;
+        Ok(Phase { mechanism, record, number: number.saturating_add(1) })
+    }
+
+    /// Puts it in place again, as it was measured the first time.
+    async fn come_back(&mut self, phase: &mut Phase, deadline: Instant) -> Result<(), Why> {
+        let number = phase.number;
+        let injected = phase.mechanism.inject(lease(deadline, LEASE)).await;
+        injected.map_err(|problem| Why::over(&format!("the host refused it in pulse {number}: {}", problem.0)))?;
+        self.step(Step::Injected);
+        let evidence = format!("in place again, pulse {number}; measured in the first");
+        self.flip(format!("pulse {number}: {}", phase.record.mechanism), evidence);
+        Ok(())
+    }
+
+    /// Tells of a change within the attack, whose state stays. What has the same mechanism is no news to a server.
+    fn flip(&self, mechanism: String, evidence: String) {
+        self.latest.send_modify(|report| report.mechanism = mechanism);
+        let state = self.latest.borrow().state;
+        self.report(state, evidence);
     }
 
     async fn forget(&self, record: &Record) {
@@ -189,6 +267,23 @@ impl Attack {
     fn step(&self, step: Step) {
         tracing::debug!(attack = %self.spec.id, ?step, "attack");
         (self.ground.context.on_step)(&self.spec.id, step);
+    }
+}
+
+/// How a fault comes out.
+enum End {
+    /// For good.
+    Over(Why),
+    /// For so long.
+    Dormant(Duration),
+}
+
+impl End {
+    fn text(&self) -> &str {
+        match self {
+            Self::Over(why) => &why.text,
+            Self::Dormant(_) => "it was to be dormant for a while",
+        }
     }
 }
 

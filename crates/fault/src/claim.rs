@@ -11,13 +11,24 @@ use std::sync::{Mutex, PoisonError};
 static CLAIMED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 /// The sole right to change something, from preflight until the mechanism is dropped; from then on the record in the
-/// journal, which must hold the claim under the name `claim`, speaks for it.
+/// journal, which must hold the claim under the name `claim` (or several under `claims`), speaks for it.
 #[derive(Debug)]
 pub(crate) struct Claim(String);
 
 #[derive(Deserialize)]
-struct Recorded {
-    claim: String,
+#[serde(untagged)]
+enum Recorded {
+    One { claim: String },
+    Several { claims: Vec<String> },
+}
+
+impl Recorded {
+    fn has(&self, object: &str) -> bool {
+        match self {
+            Self::One { claim } => claim == object,
+            Self::Several { claims } => claims.iter().any(|claim| claim == object),
+        }
+    }
 }
 
 impl Claim {
@@ -31,7 +42,7 @@ impl Claim {
         let claim = Self(object.clone());
         let records = Journal::open(&asked.journal)?.records()?;
         let has = |undo: &crate::journal::Undo| {
-            undo.read::<Recorded>().is_ok_and(|recorded| recorded.is_some_and(|recorded| recorded.claim == object))
+            undo.read::<Recorded>().is_ok_and(|recorded| recorded.is_some_and(|recorded| recorded.has(&object)))
         };
         if records.iter().any(|record| has(&record.undo)) {
             return Err(taken());

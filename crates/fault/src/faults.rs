@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, watch};
 pub const ATTACKS_MAX: usize = 64;
 /// Ended attacks that are remembered, so that a repeated question gets the same answer.
 const ENDED_MAX: usize = 256;
-/// Reports that may wait for the agent: each attack makes at most four.
+/// Reports that may wait for the agent: each attack makes at most four, and two for each pulse, which take seconds.
 const REPORTS_MAX: usize = 4 * (ATTACKS_MAX + ENDED_MAX);
 /// The file whose lock says which process the journal belongs to.
 const HOLDER_LOCK: &str = "holder.lock";

@@ -41,6 +41,8 @@ fn sigkill() -> String {
 }
 
 impl Parameters for Kill {
+    const PULSES: bool = false;
+
     fn check(&self) -> Result<(), String> {
         parse(&self.signal).map(drop)
     }

@@ -1,10 +1,10 @@
 //! The table of faults: one line each.
 
 use crate::journal::Undo;
-use crate::network::{bandwidth, corruption, dns, duplication, latency, loss, partition, reset};
+use crate::network::{bandwidth, connection_limit, corruption, dns, duplication, latency, loss, partition, reset};
 use crate::resource::{cpu, cpu_quota, descriptors, disk_fill, disk_io, inodes, io_throttle, memory, threads};
 use crate::shape::{self, Parameters, Shape};
-use crate::state::{crash_loop, host_down};
+use crate::state::{crash_loop, host_down, time_skew};
 use crate::{Context, FaultError, engine, kill, pause, storage};
 use firedrill_host::HostError;
 use firedrill_host::capabilities::Need;
@@ -79,6 +79,7 @@ pub static KINDS: &[&Kind] = &[
     &kill::KIND,
     &pause::KIND,
     &crash_loop::KIND,
+    &time_skew::KIND,
     &host_down::SHUTDOWN,
     &host_down::REBOOT,
     &host_down::POWER_OFF,
@@ -89,6 +90,7 @@ pub static KINDS: &[&Kind] = &[
     &corruption::KIND,
     &duplication::KIND,
     &reset::KIND,
+    &connection_limit::KIND,
     &dns::KIND,
     &storage::latency::KIND,
     &storage::error::KIND,

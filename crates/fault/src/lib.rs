@@ -26,6 +26,7 @@ mod last_resort;
 mod network;
 mod pause;
 mod probe;
+mod pulse;
 pub mod rescue;
 mod resource;
 mod shape;

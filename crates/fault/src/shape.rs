@@ -2,6 +2,7 @@
 //! wrote, the JSON schema, the documentation and the options of the command line.
 
 use crate::kinds;
+use crate::pulse::{self, Pulse};
 use firedrill_model::Span;
 use firedrill_model::attack::{Fault, FaultProblem, PEERS_MARK, Parameters as Written};
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
@@ -17,6 +18,9 @@ pub(crate) trait Parameters: DeserializeOwned + JsonSchema {
     fn check(&self) -> Result<(), String> {
         Ok(())
     }
+
+    /// Whether it can come and go. Not when it is over at once, comes and goes by itself, or is dear to put in and out.
+    const PULSES: bool = true;
 
     /// Whether what it matches is cut off as surely as by a partition, for a silence longer than `lease` ends leases.
     fn cuts_off(&self, _lease: Span) -> bool {
@@ -195,7 +199,13 @@ fn form(schema: &Value) -> String {
 fn schema<P: Parameters>() -> Schema {
     let mut settings = SchemaSettings::draft2020_12();
     settings.inline_subschemas = true;
-    SchemaGenerator::new(settings).into_root_schema_for::<P>()
+    let mut generator = SchemaGenerator::new(settings);
+    let mut schema = generator.root_schema_for::<P>();
+    if P::PULSES {
+        let properties = schema.ensure_object().entry("properties").or_insert_with(|| Value::Object(Written::new()));
+        pulse::describe(properties, &mut generator);
+    }
+    schema
 }
 
 /// Reads the parameters, or says which one is wrong.
@@ -206,11 +216,14 @@ pub(crate) fn read<P: Parameters>(written: &Written) -> Result<P, FaultProblem> 
     if let Some(stray) = written.keys().find(|name| !known.contains_key(*name)) {
         let names: Vec<&str> = known.keys().map(String::as_str).collect();
         let message = match names.as_slice() {
+            _ if pulse::NAMES.contains(&stray.as_str()) => "this kind of fault cannot come and go".to_owned(),
             [] => format!("there is no parameter `{stray}`: this kind takes none"),
             names => format!("there is no parameter `{stray}`; known are {}", names.join(", ")),
         };
         return Err(FaultProblem { parameter: Some(stray.clone()), message });
     }
+    Pulse::read(written)?;
+    let written = &pulse::without(written);
     let parse = |written: Written| serde_json::from_value::<P>(Value::Object(written));
     let parameters = parse(written.clone()).map_err(|problem| {
         let message = problem.to_string();

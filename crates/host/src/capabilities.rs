@@ -40,6 +40,8 @@ pub enum Capability {
     Kill,
     /// Becoming another user (`CAP_SETUID`, 7).
     SetUid,
+    /// The memory and the threads of processes of other users (`CAP_SYS_PTRACE`, 19).
+    SysPtrace,
 }
 
 impl Capability {
@@ -49,6 +51,7 @@ impl Capability {
             Self::SysAdmin => 21,
             Self::Kill => 5,
             Self::SetUid => 7,
+            Self::SysPtrace => 19,
         }
     }
 
@@ -58,6 +61,7 @@ impl Capability {
             Self::SysAdmin => "CAP_SYS_ADMIN",
             Self::Kill => "CAP_KILL",
             Self::SetUid => "CAP_SETUID",
+            Self::SysPtrace => "CAP_SYS_PTRACE",
         }
     }
 }

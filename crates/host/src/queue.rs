@@ -2,7 +2,7 @@
 //!
 //! Set up so that trouble here harms no traffic: a full queue lets packets pass (*fail-open*), a closed one too (the
 //! rule's *bypass*). Packets that are held at the moment a queue closes without a verdict are lost, so release them
-//! first. Only ids are copied and, on request, lengths; never contents.
+//! first. Only ids are copied and, on request, lengths or contents.
 
 use crate::HostError;
 use crate::netlink::{Attributes, Message, Socket, messages};
@@ -11,6 +11,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 /// Most packets held at a time. More pass at once, undelayed. Bounds what a hung holder can keep back.
 pub const HELD_MAX: u32 = 4096;
+
+/// Longest packet that is copied, bytes; of longer ones nothing is.
+pub const CONTENTS_MAX: u16 = 9000;
 
 /// Receive buffer of the queue's socket, bytes: room for [`HELD_MAX`] announcements of about 1 KiB with bookkeeping.
 const RECEIVE_BUFFER_BYTES: usize = 8 << 20;
@@ -42,6 +45,8 @@ pub enum Announce {
     Ids,
     /// Its length, too, which costs a little.
     Lengths,
+    /// Its contents, too ([`Queue::receive_whole`]): for few and small packets, which are never joined then.
+    Contents,
 }
 
 /// A held packet.
@@ -82,12 +87,14 @@ impl Queue {
         let copied = match announce {
             Announce::Ids => [0, 0, 0, 0, COPY_META],
             Announce::Lengths => [0, 0, 0, 1, COPY_PACKET],
+            Announce::Contents => {
+                let [high, low] = CONTENTS_MAX.to_be_bytes();
+                [0, 0, high, low, COPY_PACKET]
+            }
         };
-        let options = Attributes::default()
-            .raw(2, &copied)
-            .number(3, HELD_MAX)
-            .number(4, FAIL_OPEN | GSO)
-            .number(5, FAIL_OPEN | GSO);
+        let flags = if announce == Announce::Contents { FAIL_OPEN } else { FAIL_OPEN | GSO };
+        let options =
+            Attributes::default().raw(2, &copied).number(3, HELD_MAX).number(4, flags).number(5, FAIL_OPEN | GSO);
         socket.command(config(number, options)).map_err(refused)?;
         Ok(Self { number, socket, buffer: vec![0; 64 * 1024] })
     }
@@ -113,6 +120,19 @@ impl Queue {
 
     /// Adds packets that have arrived to `into`, without waiting. False when there were none.
     pub fn receive(&mut self, into: &mut Vec<Held>) -> Result<bool, HostError> {
+        self.each(|held, _| into.push(held))
+    }
+
+    /// The same, with the contents of each from the network header on; empty when it is longer than [`CONTENTS_MAX`], or
+    /// when the queue was not bound for contents.
+    pub fn receive_whole(&mut self, into: &mut Vec<(PacketId, Vec<u8>)>) -> Result<bool, HostError> {
+        self.each(|held, contents| {
+            let whole = contents.len() == held.bytes as usize;
+            into.push((held.id, if whole { contents.to_vec() } else { Vec::new() }));
+        })
+    }
+
+    fn each(&mut self, mut visit: impl FnMut(Held, &[u8])) -> Result<bool, HostError> {
         let size = match self.socket.receive_now(&mut self.buffer) {
             Err(problem) if problem.kind() == io::ErrorKind::WouldBlock => return Ok(false),
             other => {
@@ -122,14 +142,25 @@ impl Queue {
         for packet in messages(&self.buffer[..size]).filter(|message| message.kind == MSG_PACKET) {
             // `struct nfqnl_msg_packet_hdr` begins with the id.
             let id = packet.attribute(1).and_then(|header| header.get(..4)).and_then(|id| id.try_into().ok());
+            let contents = packet.attribute(PAYLOAD).unwrap_or_default();
             let whole =
                 packet.attribute(WHOLE_LENGTH).and_then(|length| length.try_into().ok()).map(u32::from_be_bytes);
-            let copied =
-                || packet.attribute(PAYLOAD).map_or(0, |payload| u32::try_from(payload.len()).unwrap_or(u32::MAX));
-            let bytes = whole.unwrap_or_else(copied);
-            into.extend(id.map(|id| Held { id: PacketId(u32::from_be_bytes(id)), bytes }));
+            let bytes = whole.unwrap_or_else(|| u32::try_from(contents.len()).unwrap_or(u32::MAX));
+            if let Some(id) = id {
+                visit(Held { id: PacketId(u32::from_be_bytes(id)), bytes }, contents);
+            }
         }
         Ok(true)
+    }
+
+    /// Lets a packet go with other contents, from the network header on; checksums must be right.
+    pub fn replace(&mut self, packet: PacketId, contents: &[u8]) -> Result<(), HostError> {
+        let header = [NF_ACCEPT.to_be_bytes(), packet.0.to_be_bytes()].concat();
+        let attributes = Attributes::default().raw(2, &header).raw(PAYLOAD, contents);
+        let message = Message { kind: MSG_VERDICT, flags: 0, family: 0, resource: self.number, attributes };
+        self.socket
+            .tell(std::iter::once(message))
+            .map_err(|problem| HostError::system("answer the packet queue", self.number.to_string(), problem))
     }
 
     /// Decides on packets, in this order. One that is not held (any more) is passed over.

@@ -62,6 +62,8 @@ pub(crate) struct DivergedRow {
 }
 
 impl Parameters for DeleteRows {
+    const PULSES: bool = false;
+
     fn check(&self) -> Result<(), String> {
         if !(1..=ROWS_MAX).contains(&self.rows) {
             return Err(format!("{} rows are not between 1 and {ROWS_MAX}", self.rows));
@@ -71,20 +73,28 @@ impl Parameters for DeleteRows {
 }
 
 impl Parameters for DropTable {
+    const PULSES: bool = false;
+
     fn check(&self) -> Result<(), String> {
         self.table.check()
     }
 }
 
 impl Parameters for DropDatabase {
+    const PULSES: bool = false;
+
     fn check(&self) -> Result<(), String> {
         TableName::try_from(format!("{}.t", self.database)).and_then(|any| any.check())
     }
 }
 
-impl Parameters for ErrantTransaction {}
+impl Parameters for ErrantTransaction {
+    const PULSES: bool = false;
+}
 
 impl Parameters for DivergedRow {
+    const PULSES: bool = false;
+
     fn check(&self) -> Result<(), String> {
         self.table.check()
     }

@@ -23,6 +23,8 @@ pub(crate) struct IdExhaustion {
 }
 
 impl Parameters for IdExhaustion {
+    const PULSES: bool = false;
+
     fn check(&self) -> Result<(), String> {
         self.table.check()
     }

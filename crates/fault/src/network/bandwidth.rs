@@ -18,6 +18,9 @@ pub(crate) struct Bandwidth {
     /// How long a packet waits in the buffer at most.
     #[serde(default = "usual_buffer")]
     buffer: Span,
+    /// The line slows down to its rate over so long, up to 1h.
+    #[serde(default)]
+    ramp: Span,
     #[serde(flatten)]
     traffic: Traffic,
 }
@@ -40,6 +43,9 @@ impl Parameters for Bandwidth {
         if self.buffer > BUFFER_MAX {
             return Err(format!("a `buffer` of {} is longer than {BUFFER_MAX}", self.buffer));
         }
+        if self.ramp > network::RAMP_MAX {
+            return Err(format!("a `ramp` of {} is longer than {}", self.ramp, network::RAMP_MAX));
+        }
         self.traffic.check()
     }
 }
@@ -60,9 +66,9 @@ pub(crate) static KIND: Kind = Kind {
 
 fn preflight(asked: Asked) -> Checking {
     Box::pin(async move {
-        let Bandwidth { rate, buffer, traffic } = asked.parameters()?;
+        let Bandwidth { rate, buffer, ramp, traffic } = asked.parameters()?;
         let line = Line { bits_per_second: rate.0, backlog: buffer.duration() };
-        let treatment = Treatment { line: Some(line), ..Treatment::default() };
+        let treatment = Treatment { line: Some(line), ramp: ramp.duration(), ..Treatment::default() };
         Shaped::prepare(&asked, &traffic, treatment, Box::new(move |measured| judge(rate, measured))).await
     })
 }

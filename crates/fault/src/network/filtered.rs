@@ -5,7 +5,7 @@ use super::{ANSWERED_WITHIN, Others};
 use crate::journal::Undo;
 use crate::kinds::{Asked, Effect, Failure, Mechanism, Pending, Refusal};
 use crate::{FaultError, network, probe};
-use firedrill_host::nft::{self, Count, Counter, Definition, Hook, OwnerTable, Verdict};
+use firedrill_host::nft::{self, Above, Count, Counter, Definition, Hook, OwnerTable, Verdict};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
@@ -78,9 +78,19 @@ pub(super) struct Filtered {
 impl Filtered {
     /// Checks that it can be done here and meets the other side.
     pub(super) async fn prepare(asked: &Asked, traffic: &Traffic, plan: Plan) -> Result<Box<dyn Mechanism>, Refusal> {
-        let filter = nft::Filter { chance: plan.chance, ..traffic.filter(&asked.context)? };
+        Self::prepare_above(asked, traffic, plan, None).await
+    }
+
+    /// The same for packets above a limit.
+    pub(super) async fn prepare_above(
+        asked: &Asked,
+        traffic: &Traffic,
+        plan: Plan,
+        above: Option<Above>,
+    ) -> Result<Box<dyn Mechanism>, Refusal> {
+        let filter = nft::Filter { chance: plan.chance, above, ..traffic.filter(&asked.context)? };
         if let Some(hook) = plan.hooks.first() {
-            nft::attempt(hook.clone(), plan.verdict).map_err(|problem| {
+            nft::attempt_above(hook.clone(), plan.verdict, above).map_err(|problem| {
                 Refusal(format!("this kernel cannot do it by {}: {}", plan.description, problem.full()))
             })?;
         }

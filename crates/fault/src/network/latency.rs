@@ -29,6 +29,9 @@ pub(crate) struct Latency {
     /// Share of packets that never arrive.
     #[serde(default)]
     loss_percent: Percent,
+    /// Delay, jitter and loss rise from nothing to what is asked over so long, up to 1h. Measured after two seconds of it.
+    #[serde(default)]
+    ramp: Span,
     #[serde(flatten)]
     traffic: Traffic,
 }
@@ -43,6 +46,9 @@ impl Parameters for Latency {
         }
         if self.delay.duration() > DELAY_MAX {
             return Err(format!("a delay of more than {} is not supported; use `partition`", Span(DELAY_MAX)));
+        }
+        if self.ramp > network::RAMP_MAX {
+            return Err(format!("a `ramp` of {} is longer than {}", self.ramp, network::RAMP_MAX));
         }
         if self.reorder_percent.thousandths() > 0 && self.delay == Span::ZERO {
             return Err("`reorder_percent` needs a `delay` for the others to wait".to_owned());
@@ -79,6 +85,7 @@ fn preflight(asked: Asked) -> Checking {
             loss_per_100_000: latency.loss_percent.thousandths(),
             early_per_100_000: latency.reorder_percent.thousandths(),
             line: None,
+            ramp: latency.ramp.duration(),
         };
         Shaped::prepare(&asked, &latency.traffic, treatment, Box::new(move |measured| judge(&treatment, measured)))
             .await
@@ -87,9 +94,10 @@ fn preflight(asked: Asked) -> Checking {
 
 /// The effect is there when at least half of the asked delay is added in the middle, and the asked loss happens.
 fn judge(asked: &Treatment, measured: &Measured) -> Option<Effect> {
-    let Measured { before, sent, answers, counts, .. } = measured;
+    let Measured { before, sent, answers, counts, since, .. } = measured;
+    let (full, asked) = (asked, &asked.after(*since));
     let Some((target, before)) = before else {
-        return unprobed(asked, measured);
+        return unprobed(full, measured);
     };
     if asked.loss_per_100_000 > 0 && counts.lost == 0 && !measured.last {
         return None;
@@ -97,7 +105,9 @@ fn judge(asked: &Treatment, measured: &Measured) -> Option<Effect> {
     let mut said = Vec::new();
     let mut seen = true;
     if !asked.delay.is_zero() {
-        let text = format!("asked {} ± {}", Span(asked.delay), Span(asked.jitter));
+        let rising = format!(" rising over {}, {} by now", Span(full.ramp), Span(asked.delay));
+        let rising = if full == asked { "" } else { &rising };
+        let text = format!("asked {} ± {}{rising}", Span(full.delay), Span(full.jitter));
         match probe::median(answers) {
             Some(middle) => {
                 let added = middle.saturating_sub(*before);
@@ -119,7 +129,7 @@ fn judge(asked: &Treatment, measured: &Measured) -> Option<Effect> {
     }
     if asked.loss_per_100_000 > 0 {
         seen &= counts.lost > 0;
-        let loss = f64::from(asked.loss_per_100_000) / 1000.0;
+        let loss = f64::from(full.loss_per_100_000) / 1000.0;
         said.push(format!("asked {loss} % loss, {} of {} packets lost so far", counts.lost, counts.arrived));
     }
     let text = said.join("; ");
@@ -157,6 +167,7 @@ mod tests {
             sent: 20,
             answers: after_ms.iter().map(|ms| Duration::from_millis(*ms)).collect(),
             counts: Counts { arrived: 20, lost },
+            since: Duration::from_secs(2),
             last: true,
         };
         judge(asked, &measured).expect("the last look says something")
@@ -172,6 +183,15 @@ mod tests {
         assert!(matches!(judged(&late, &[101, 101, 102], 0), Effect::Seen(text) if text.contains("100ms added")));
         assert!(matches!(judged(&late, &[1, 1, 102], 0), Effect::NotSeen(_)));
         assert!(matches!(judged(&late, &[], 0), Effect::NotSeen(_)));
+    }
+
+    #[test]
+    fn a_ramp_is_measured_by_what_it_has_risen_to() {
+        let rising = Treatment { ramp: Duration::from_secs(20), ..treatment(100, 0) };
+        assert!(
+            matches!(judged(&rising, &[11, 11, 12], 0), Effect::Seen(text) if text.contains("rising over 20s, 10ms"))
+        );
+        assert!(matches!(judged(&rising, &[2, 2, 2], 0), Effect::NotSeen(_)));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! ([`filtered`]), its name, and how it is seen to be gone.
 
 pub(crate) mod bandwidth;
+pub(crate) mod connection_limit;
 pub(crate) mod corruption;
 pub(crate) mod dns;
 pub(crate) mod duplication;
@@ -28,6 +29,8 @@ use traffic::Traffic;
 
 /// A healthy peer in the fleet answers a handshake within this; across regions a tenth of it is usual.
 pub(crate) const ANSWERED_WITHIN: Duration = Duration::from_millis(300);
+/// A ramp that takes longer is no ramp but a drift; repeat the attack with more.
+pub(crate) const RAMP_MAX: Span = Span::secs(3600);
 /// The kernel removes a table while its holder's socket closes; a holder that is just being killed takes milliseconds.
 const GONE_WITHIN: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(5);

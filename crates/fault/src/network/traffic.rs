@@ -153,7 +153,7 @@ impl Traffic {
             except.push(Flow { networks: excluded.to_vec(), ..Flow::default() });
         }
         except.extend(self.spare.iter().flat_map(|spared| spared.flows(context)));
-        let filter = Filter { flow, except, chance: None };
+        let filter = Filter { flow, except, ..Filter::default() };
         if filter.rules() > RULES_MAX {
             return Err(Refusal(format!(
                 "{} rules would be needed for all combinations of networks, protocols and ports; at most {RULES_MAX}: \

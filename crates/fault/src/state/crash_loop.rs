@@ -55,6 +55,8 @@ fn sigkill() -> String {
 }
 
 impl Parameters for CrashLoop {
+    const PULSES: bool = false;
+
     fn check(&self) -> Result<(), String> {
         kill::parse(&self.signal)?;
         if let Some(ProcessSelector::Pid { pid }) = &self.process {

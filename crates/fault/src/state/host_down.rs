@@ -60,18 +60,24 @@ struct Reboot {}
 struct PowerOff {}
 
 impl Parameters for Shutdown {
+    const PULSES: bool = false;
+
     fn cuts_off(&self, _lease: Span) -> bool {
         true
     }
 }
 
 impl Parameters for Reboot {
+    const PULSES: bool = false;
+
     fn cuts_off(&self, _lease: Span) -> bool {
         true
     }
 }
 
 impl Parameters for PowerOff {
+    const PULSES: bool = false;
+
     fn cuts_off(&self, _lease: Span) -> bool {
         true
     }

@@ -41,6 +41,8 @@ const WINDOW_MAX: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_secs(30);
 
 impl Parameters for PowerLoss {
+    const PULSES: bool = false;
+
     fn check(&self) -> Result<(), String> {
         if self.window.duration().is_zero() || self.window.duration() > WINDOW_MAX {
             return Err("`window` must be above 0 and at most 10s".to_owned());

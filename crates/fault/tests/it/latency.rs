@@ -101,3 +101,26 @@ fn what_cannot_be_measured_is_not_claimed() {
         assert_eq!(report.state, AttackState::Refused, "{}", report.evidence);
     });
 }
+
+#[test]
+fn a_delay_rises_to_what_is_asked() {
+    let lab = Lab::new();
+    lab.agent(async |agent| {
+        let began = Instant::now();
+        let report = agent.faults.inject(attack("ramp", slow(200, 0, 0.0).with("ramp", "4s"))).await;
+        assert_eq!(report.state, AttackState::Active, "{}", report.evidence);
+        assert!(report.evidence.contains("rising over 4s"), "{}", report.evidence);
+        let early = median_of(3).await;
+        assert!(early < Duration::from_millis(199) || began.elapsed() > Duration::from_secs(4), "{early:?}");
+        let late = loop {
+            let late = median_of(3).await;
+            if late >= Duration::from_millis(199) {
+                break late;
+            }
+            assert!(began.elapsed() < crate::lab::WITHIN, "it rises: {late:?}");
+        };
+        assert!(late < Duration::from_millis(300), "{late:?}");
+        agent.faults.undo(&id("ramp")).await.expect("known");
+        assert!(median_of(3).await < Duration::from_millis(150));
+    });
+}

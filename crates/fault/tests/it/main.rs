@@ -1,7 +1,9 @@
 //! Every fault against a real kernel: its effect is measured from outside, and nothing is left of it, however it ends.
 //! Needs root; fails loudly without.
 
+mod connection_limit;
 mod crash;
+mod dns;
 mod engine;
 mod engine_crash;
 // The recipe for servers is the engine's own.
@@ -18,9 +20,11 @@ mod network;
 mod partition;
 mod pause;
 mod power;
+mod pulse;
 mod resource;
 mod resource_crash;
 mod state;
 mod storage;
 mod storage_attacks;
 mod storm;
+mod time_skew;

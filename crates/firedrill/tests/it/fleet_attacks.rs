@@ -57,6 +57,8 @@ fn trial(kind: &str, work: &Path) -> (&'static str, Fault) {
         "threads" => (REPLICA, fault.with("amount", 50)),
         "cpu-quota" => (REPLICA, fault.with("cores", 0.5)),
         "io-throttle" => (REPLICA, fault.with("path", path).with("write", "50MiB")),
+        "time-skew" => (REPLICA, fault.with("offset", "1h")),
+        "connection-limit" => (REPLICA, fault.with("per_second", 100)),
         "crash-loop" => (REPLICA, fault.with("every", "1s")),
         "delay-replication" => (REPLICA, fault.with("delay", "2s")),
         "kill-sessions" => (PRIMARY, fault.with("user", "app")),

@@ -204,6 +204,9 @@ fn rules(definition: &Definition, number: usize, hook: &Hook) -> Vec<Attributes>
         if let Some(chance) = filter.chance {
             rule = rule.by_chance(chance);
         }
+        if let Some(above) = filter.above {
+            rule = rule.above(above);
+        }
         all.push(rule.count(&Counter::Hit.name(number)).verdict(definition.verdict).into_attributes());
     }
     all

@@ -1,7 +1,7 @@
 //! Single expressions of a rule: what is loaded into which register, compared, counted, and done. Numbers are those of
 //! `linux/netfilter/nf_tables.h`.
 
-use super::{QueueExpression, Verdict};
+use super::{Above, QueueExpression, Verdict};
 use crate::netlink::Attributes;
 use firedrill_model::{Network, Ports};
 
@@ -143,6 +143,25 @@ impl Expressions {
         const TO_NETWORK_ORDER: u32 = 1;
         let swap = Attributes::default().number(1, REG_1).number(2, REG_1).number(3, TO_NETWORK_ORDER);
         self.random(WHOLE).push("byteorder", swap.number(4, 4).number(5, 4)).compare(CMP_LT, &chance.to_be_bytes())
+    }
+
+    /// Goes on for what is above a limit.
+    pub(super) fn above(self, limit: Above) -> Self {
+        /// `NFT_CONNLIMIT_F_INV` and `NFT_LIMIT_F_INV`: above it, not within.
+        const ABOVE: u32 = 1;
+        match limit {
+            Above::Connections(count) => {
+                self.push("connlimit", Attributes::default().number(1, count).number(2, ABOVE))
+            }
+            Above::PerSecond(rate) => {
+                let in_a_second = Attributes::default()
+                    .raw(1, &u64::from(rate).to_be_bytes())
+                    .raw(2, &1_u64.to_be_bytes())
+                    .number(3, rate)
+                    .number(4, 0);
+                self.push("limit", in_a_second.number(5, ABOVE))
+            }
+        }
     }
 
     fn end(self, code: u32) -> Self {

@@ -41,6 +41,18 @@ pub struct Filter {
     pub except: Vec<Flow>,
     /// Of those only so many in 100,000, by chance; `None`: all.
     pub chance: Option<u32>,
+    /// Of those only what is above a limit; `None`: all.
+    pub above: Option<Above>,
+}
+
+/// A limit, counted for each rule by itself: for each port, network and protocol of the flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Above {
+    /// Packets of other connections than the first so many that are open; those that were open before the table was
+    /// made do not count. Needs connection tracking, which it turns on.
+    Connections(u32),
+    /// Packets above so many in a second, and as many at once.
+    PerSecond(u32),
 }
 
 impl Filter {
@@ -165,6 +177,6 @@ mod tests {
         assert_eq!(flow.tests().len(), 4);
         let opening = Flow { opening: true, ..Flow::default() };
         assert_eq!(opening.tests(), [vec![Test::Protocol(TCP), Test::Opening]]);
-        assert_eq!(Filter { flow, except: vec![opening], chance: None }.rules(), 5);
+        assert_eq!(Filter { flow, except: vec![opening], ..Filter::default() }.rules(), 5);
     }
 }

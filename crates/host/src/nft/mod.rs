@@ -8,7 +8,7 @@ mod encode;
 mod expression;
 mod filter;
 
-pub use filter::{Filter, Flow, Protocol, RULES_MAX};
+pub use filter::{Above, Filter, Flow, Protocol, RULES_MAX};
 
 use crate::HostError;
 use crate::netlink::{Answer, Socket};
@@ -180,14 +180,19 @@ pub fn tables() -> Result<Vec<String>, HostError> {
 /// # Errors
 /// What the kernel answers.
 pub fn attempt(hook: Hook, verdict: Verdict) -> Result<(), HostError> {
-    let definition = Definition {
-        name: format!("firedrill_attempt_{}", std::process::id()),
-        hooks: vec![hook],
-        // Never routed (RFC 5737).
-        filter: Filter { chance: Some(1), ..Filter::peers(&[IpAddr::from([192, 0, 2, 1])]) },
-        verdict,
-    };
-    OwnerTable::create(definition, Duration::from_secs(1)).map(drop)
+    attempt_above(hook, verdict, None)
+}
+
+/// The same with a limit.
+///
+/// # Errors
+/// What the kernel answers.
+pub fn attempt_above(hook: Hook, verdict: Verdict, above: Option<Above>) -> Result<(), HostError> {
+    // Never routed (RFC 5737).
+    let nobody = Filter { chance: Some(1), above, ..Filter::peers(&[IpAddr::from([192, 0, 2, 1])]) };
+    let name = format!("firedrill_attempt_{}", std::process::id());
+    OwnerTable::create(Definition { name, hooks: vec![hook], filter: nobody, verdict }, Duration::from_secs(1))
+        .map(drop)
 }
 
 /// Which way of queueing this kernel knows.

@@ -7,8 +7,8 @@
 mod schedule;
 mod shaper;
 
-pub(super) use schedule::{Line, Treatment};
-pub(super) use shaper::Counts;
+pub(super) use schedule::{Line, Schedule, Treatment};
+pub(super) use shaper::{Counts, wait};
 
 use super::traffic::Traffic;
 use super::{Others, fnv1a};
@@ -27,6 +27,8 @@ const PROBES: usize = 20;
 const MEASURED_WITHIN: Duration = Duration::from_secs(4);
 /// Less than the second after which a lost handshake is sent again: a repeated one must not count as a slow one.
 const PROBE_SLACK: Duration = Duration::from_millis(700);
+/// A ramp is measured after so long, unless it is over before.
+const RISEN_AFTER: Duration = Duration::from_secs(2);
 /// How often is looked where there is nothing to probe.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -42,6 +44,8 @@ pub(super) struct Measured {
     pub(super) answers: Vec<Duration>,
     /// What the shaper has seen.
     pub(super) counts: Counts,
+    /// How long it had been in force when the last handshakes began.
+    pub(super) since: Duration,
     /// No more time.
     pub(super) last: bool,
 }
@@ -61,6 +65,7 @@ pub(super) struct Shaped {
     judge: Judge,
     table: Option<OwnerTable>,
     shaper: Option<Shaper>,
+    put_in: Option<Instant>,
 }
 
 impl Shaped {
@@ -78,7 +83,18 @@ impl Shaped {
         // Probes that are not meant would measure an unchanged path.
         let before = if traffic.means_handshakes() { baseline(&others).await } else { None };
         let name = network::table_name(&asked.id);
-        Ok(Box::new(Self { name, treatment, through, filter, others, before, judge, table: None, shaper: None }))
+        Ok(Box::new(Self {
+            name,
+            treatment,
+            through,
+            filter,
+            others,
+            before,
+            judge,
+            table: None,
+            shaper: None,
+            put_in: None,
+        }))
     }
 }
 
@@ -111,6 +127,7 @@ impl Mechanism for Shaped {
             let queue = Queue::bind_free(u16::from_be_bytes([high, low]), announce)?;
             let number = queue.number();
             self.shaper = Some(Shaper::start(queue, self.treatment)?);
+            self.put_in = Some(Instant::now());
             let definition = Definition {
                 name: self.name.clone(),
                 hooks: vec![Hook::Input],
@@ -125,6 +142,7 @@ impl Mechanism for Shaped {
     fn verify(&mut self) -> Pending<'_, Effect> {
         Box::pin(async {
             let Some(shaper) = &self.shaper else { return Effect::NotSeen("it was not put in place".to_owned()) };
+            let put_in = self.put_in.unwrap_or_else(Instant::now);
             let began = Instant::now();
             let mut measured = Measured {
                 before: self.before,
@@ -132,9 +150,13 @@ impl Mechanism for Shaped {
                 sent: 0,
                 answers: Vec::new(),
                 counts: Counts::default(),
+                since: Duration::ZERO,
                 last: false,
             };
+            // What has hardly begun to rise cannot be measured.
+            tokio::time::sleep(self.treatment.ramp.min(RISEN_AFTER)).await;
             loop {
+                measured.since = put_in.elapsed();
                 match self.before {
                     Some((target, before)) => {
                         let within = before + self.treatment.delay + self.treatment.jitter + PROBE_SLACK;

@@ -18,6 +18,8 @@ pub(crate) struct Treatment {
     pub(crate) early_per_100_000: u32,
     /// How fast packets go one after the other; `None`: as fast as they come.
     pub(crate) line: Option<Line>,
+    /// Delay, jitter and loss rise to what they are, and the line slows down to it, over so long from the beginning.
+    pub(crate) ramp: Duration,
 }
 
 /// A line with a speed and a buffer before it.
@@ -36,6 +38,29 @@ pub(crate) struct Busy(Option<Instant>);
 const WHOLE: u32 = 100_000;
 
 impl Treatment {
+    /// What holds so long after the beginning.
+    pub(crate) fn after(&self, since: Duration) -> Self {
+        /// A line at the beginning of its ramp is so many times as fast as at the end: as good as none.
+        const LEAST: f64 = 0.000_1;
+        if since >= self.ramp {
+            return *self;
+        }
+        let share = since.as_secs_f64() / self.ramp.as_secs_f64();
+        let scaled = |number: f64| number.clamp(0.0, 1e18);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped, and less than it was")]
+        let loss = scaled(f64::from(self.loss_per_100_000) * share) as u32;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
+        #[expect(clippy::cast_precision_loss, reason = "a rate need not be exact to the bit")]
+        let faster = |rate: u64| scaled(rate as f64 / share.max(LEAST)) as u64;
+        Self {
+            delay: self.delay.mul_f64(share),
+            jitter: self.jitter.mul_f64(share),
+            loss_per_100_000: loss,
+            line: self.line.map(|line| Line { bits_per_second: faster(line.bits_per_second), ..line }),
+            ..*self
+        }
+    }
+
     /// How long one packet waits; `None`: it is lost.
     pub(crate) fn wait(&self, bytes: u32, now: Instant, busy: &mut Busy, random: &mut impl Rng) -> Option<Duration> {
         let mut strikes = |chance: u32| chance > 0 && random.random_range(0..WHOLE) < chance;
@@ -148,6 +173,29 @@ mod tests {
         assert!((millis(9)..millis(11)).contains(&mean), "{mean:?}");
         let all_lost = Treatment { loss_per_100_000: WHOLE, ..treatment };
         assert!(waits(&all_lost, 10).iter().all(Option::is_none));
+    }
+
+    #[test]
+    fn a_ramp_rises_evenly_to_what_is_asked() {
+        let millis = Duration::from_millis;
+        let line = Line { bits_per_second: 1000, backlog: millis(1) };
+        let full = Treatment {
+            delay: millis(100),
+            jitter: millis(10),
+            loss_per_100_000: 1000,
+            early_per_100_000: 7,
+            line: Some(line),
+            ramp: Duration::from_secs(10),
+        };
+        assert_eq!(full.after(Duration::from_secs(10)), full);
+        let half = full.after(Duration::from_secs(5));
+        assert_eq!((half.delay, half.jitter, half.loss_per_100_000), (millis(50), millis(5), 500));
+        assert_eq!((half.early_per_100_000, half.line.map(|line| line.bits_per_second)), (7, Some(2000)));
+        let first = full.after(Duration::ZERO);
+        assert_eq!((first.delay, first.loss_per_100_000), (Duration::ZERO, 0));
+        assert!(first.line.is_some_and(|line| line.bits_per_second == 10_000_000));
+        let at_once = Treatment { ramp: Duration::ZERO, ..full };
+        assert_eq!(at_once.after(Duration::ZERO), at_once);
     }
 
     #[test]

@@ -84,11 +84,13 @@ fn serve(mut queue: Queue, treatment: &Treatment, stopped: &PipeReader, seen: &S
     let mut schedule: Schedule<PacketId> = Schedule::new();
     let mut busy = Busy::default();
     let mut arrived = Vec::new();
+    let began = Instant::now();
     loop {
         let ended = wait(&queue, stopped, schedule.next_due())?;
         // Once more after the end: what arrived before the table went must be let go, too.
         while queue.receive(&mut arrived)? {}
         let now = Instant::now();
+        let treatment = treatment.after(now - began);
         seen.arrived.fetch_add(arrived.len() as u64, Ordering::Relaxed);
         let mut lost = Vec::new();
         for Held { id, bytes } in arrived.drain(..) {
@@ -108,7 +110,7 @@ fn serve(mut queue: Queue, treatment: &Treatment, stopped: &PipeReader, seen: &S
 }
 
 /// Waits for a packet, for the next one due, or for the end; true at the end.
-fn wait(queue: &Queue, stopped: &PipeReader, due: Option<Instant>) -> Result<bool, HostError> {
+pub(crate) fn wait(queue: &Queue, stopped: &PipeReader, due: Option<Instant>) -> Result<bool, HostError> {
     let mut watched = [PollFd::new(queue.as_fd(), PollFlags::POLLIN), PollFd::new(stopped.as_fd(), PollFlags::POLLIN)];
     let timeout = due.map(|due| TimeSpec::from(due.saturating_duration_since(Instant::now())));
     match ppoll(&mut watched, timeout, None) {

@@ -1,0 +1,392 @@
+//! The code that a skewed process runs instead of the kernel's clock functions: the real system call, and then, only
+//! for the wall clock and only until a deadline of the monotonic clock, a skew that is added to its answer.
+//!
+//! It stands wherever it is put (all its addresses are relative), calls nothing and keeps no return address on the
+//! stack: where no thread's registers point into it, and no signal handler returns into it, it is not in use.
+
+use std::ops::Range;
+
+/// What is added to the wall clock, and until when. Moments are of the monotonic clock, in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Terms {
+    /// From here on nothing is added.
+    pub(super) deadline: u64,
+    /// The drift is counted from here.
+    pub(super) start: u64,
+    /// Added for each nanosecond since `start`, in parts of 2^32.
+    pub(super) rate: i64,
+    /// From here on `offset` is added.
+    pub(super) jump: u64,
+    /// In nanoseconds.
+    pub(super) offset: i64,
+}
+
+/// Who has put it there, so that nobody else takes it out.
+const OWNER: usize = 40;
+const TERMS_BYTES: usize = 48;
+
+impl Terms {
+    /// As they stand at the end of a stub.
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        let word = |number: usize| Some(u64::from_le_bytes(bytes.get(number * 8..number * 8 + 8)?.try_into().ok()?));
+        Some(Self {
+            deadline: word(0)?,
+            start: word(1)?,
+            rate: word(2)?.cast_signed(),
+            jump: word(3)?,
+            offset: word(4)?.cast_signed(),
+        })
+    }
+
+    fn bytes(self, owner: u64) -> [u8; TERMS_BYTES] {
+        let mut bytes = [0; TERMS_BYTES];
+        let words =
+            [self.deadline, self.start, self.rate.cast_unsigned(), self.jump, self.offset.cast_unsigned(), owner];
+        for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
+        bytes
+    }
+}
+
+/// The stub as it is written, and where its parts are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stub {
+    pub(super) bytes: Vec<u8>,
+    /// Where the replacement of each of [`super::vdso::CLOCKS`] begins.
+    pub(super) entries: [usize; 3],
+    /// Where the deadline stands: eight bytes, aligned to eight when the stub is aligned to sixteen.
+    pub(super) deadline: usize,
+    /// Where its owner stands.
+    pub(super) owner: Range<usize>,
+}
+
+impl Stub {
+    /// `None` on machines for which there is no such code.
+    pub(super) fn new(terms: Terms, owner: u64) -> Option<Self> {
+        let (code, entries) = code::template()?;
+        let deadline = code.len().checked_sub(TERMS_BYTES)?;
+        let mut bytes = code.to_vec();
+        bytes[deadline..].copy_from_slice(&terms.bytes(owner));
+        Some(Self { bytes, entries, deadline, owner: deadline + OWNER..deadline + OWNER + 8 })
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod code {
+    // In order: clock_gettime(edi, rsi), gettimeofday(rdi, rsi), time(rdi); then what they share: `rsi` points to
+    // seconds and nanoseconds, `r9` is where it goes on. System calls spoil rax, rcx and r11; everything that is used
+    // here may be spoilt by a function. 228 is the number of clock_gettime, 96 that of gettimeofday.
+    std::arch::global_asm!(
+        ".balign 16",
+        "firedrill_skew_begin:",
+        // clock_gettime: of all clocks, REALTIME (0) and REALTIME_COARSE (5) are skewed.
+        "mov eax, 228",
+        "syscall",
+        "test eax, eax",
+        "jnz 2f",
+        "test edi, edi",
+        "jz 3f",
+        "cmp edi, 5",
+        "jne 2f",
+        "3: lea r9, [rip + 4f]",
+        "jmp firedrill_skew_add",
+        "4: xor eax, eax",
+        "2: ret",
+        // gettimeofday: the nanoseconds of clock_gettime, unless somebody wants the time zone.
+        ".balign 16",
+        "firedrill_skew_gettimeofday:",
+        "test rsi, rsi",
+        "jnz 3f",
+        "test rdi, rdi",
+        "jz 8f",
+        "mov r8, rdi",
+        "mov rsi, rdi",
+        "xor edi, edi",
+        "mov eax, 228",
+        "syscall",
+        "test eax, eax",
+        "jnz 9f",
+        "jmp 4f",
+        "3: mov r8, rdi",
+        "mov eax, 96",
+        "syscall",
+        "test eax, eax",
+        "jnz 9f",
+        "test r8, r8",
+        "jz 8f",
+        "imul rax, qword ptr [r8 + 8], 1000",
+        "mov qword ptr [r8 + 8], rax",
+        "4: mov rsi, r8",
+        "lea r9, [rip + 5f]",
+        "jmp firedrill_skew_add",
+        "5: mov rax, qword ptr [rsi + 8]",
+        "xor edx, edx",
+        "mov ecx, 1000",
+        "div rcx",
+        "mov qword ptr [rsi + 8], rax",
+        "8: xor eax, eax",
+        "9: ret",
+        // time: whole seconds.
+        ".balign 16",
+        "firedrill_skew_time:",
+        "mov r10, rdi",
+        "sub rsp, 24",
+        "mov edi, 5",
+        "mov rsi, rsp",
+        "mov eax, 228",
+        "syscall",
+        "lea r9, [rip + 3f]",
+        "jmp firedrill_skew_add",
+        "3: mov rax, qword ptr [rsp]",
+        "add rsp, 24",
+        "test r10, r10",
+        "jz 4f",
+        "mov qword ptr [r10], rax",
+        "4: ret",
+        ".balign 16",
+        "firedrill_skew_add:",
+        "mov rdx, rsi",
+        "sub rsp, 24",
+        "mov edi, 1",
+        "mov rsi, rsp",
+        "mov eax, 228",
+        "syscall",
+        "imul rcx, qword ptr [rsp], 1000000000",
+        "add rcx, qword ptr [rsp + 8]",
+        "add rsp, 24",
+        "mov rsi, rdx",
+        "test eax, eax",
+        "jnz 6f",
+        "cmp rcx, qword ptr [rip + firedrill_skew_terms]",
+        "jae 6f",
+        // The drift: a product of 128 bits, of which the whole nanoseconds are kept.
+        "mov rax, rcx",
+        "sub rax, qword ptr [rip + firedrill_skew_terms + 8]",
+        "imul qword ptr [rip + firedrill_skew_terms + 16]",
+        "shrd rax, rdx, 32",
+        "cmp rcx, qword ptr [rip + firedrill_skew_terms + 24]",
+        "jb 3f",
+        "add rax, qword ptr [rip + firedrill_skew_terms + 32]",
+        // Carried over into the seconds, so that nanoseconds are never negative.
+        "3: add rax, qword ptr [rsi + 8]",
+        "cqo",
+        "mov ecx, 1000000000",
+        "idiv rcx",
+        "test rdx, rdx",
+        "jns 4f",
+        "add rdx, rcx",
+        "dec rax",
+        "4: add qword ptr [rsi], rax",
+        "mov qword ptr [rsi + 8], rdx",
+        "6: jmp r9",
+        ".balign 16",
+        "firedrill_skew_terms:",
+        ".fill 6, 8, 0",
+        "firedrill_skew_end:",
+    );
+
+    unsafe extern "C" {
+        static firedrill_skew_begin: u8;
+        static firedrill_skew_gettimeofday: u8;
+        static firedrill_skew_time: u8;
+        static firedrill_skew_end: u8;
+    }
+
+    /// The code with terms of zeros at its end, and where the three functions begin.
+    #[allow(clippy::unnecessary_wraps, reason = "there are machines without such code")]
+    pub(super) fn template() -> Option<(&'static [u8], [usize; 3])> {
+        let begin = &raw const firedrill_skew_begin;
+        let offset = |of: *const u8| of as usize - begin as usize;
+        let length = offset(&raw const firedrill_skew_end);
+        let entries = [0, offset(&raw const firedrill_skew_gettimeofday), offset(&raw const firedrill_skew_time)];
+        // SAFETY: both marks are in one piece of this program's code, which is mapped and never changes.
+        Some((unsafe { std::slice::from_raw_parts(begin, length) }, entries))
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+mod code {
+    pub(super) fn template() -> Option<(&'static [u8], [usize; 3])> {
+        None
+    }
+}
+
+/// A copy of the stub in this process, to be run.
+#[cfg(target_arch = "x86_64")]
+pub(super) mod rehearsal {
+    use super::{Stub, Terms};
+    use std::io;
+    use std::ptr::NonNull;
+
+    type ClockGettime = unsafe extern "C" fn(libc::clockid_t, *mut libc::timespec) -> libc::c_int;
+    #[cfg(test)]
+    type Gettimeofday = unsafe extern "C" fn(*mut libc::timeval, *mut libc::timezone) -> libc::c_int;
+    #[cfg(test)]
+    type Time = unsafe extern "C" fn(*mut libc::time_t) -> libc::time_t;
+
+    const NANOS: i128 = 1_000_000_000;
+
+    /// Unmapped when dropped.
+    #[derive(Debug)]
+    pub(crate) struct Rehearsal {
+        place: NonNull<libc::c_void>,
+        length: usize,
+        entries: [usize; 3],
+    }
+
+    impl Rehearsal {
+        /// The code is this program's own, which whoever asks has found to be that of the process.
+        pub(crate) fn new(terms: Terms) -> io::Result<Self> {
+            let stub = Stub::new(terms, 0).ok_or(io::ErrorKind::Unsupported)?;
+            let length = stub.bytes.len();
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+            let writable = libc::PROT_READ | libc::PROT_WRITE;
+            // SAFETY: a new mapping of its own, at an address that the kernel chooses.
+            let place = unsafe { libc::mmap(std::ptr::null_mut(), length, writable, flags, -1, 0) };
+            let place = NonNull::new(place).filter(|place| place.as_ptr() != libc::MAP_FAILED);
+            let place = place.ok_or_else(io::Error::last_os_error)?;
+            let rehearsal = Self { place, length, entries: stub.entries };
+            // SAFETY: the mapping is as long as the stub, writable, and nobody else's.
+            unsafe { std::ptr::copy_nonoverlapping(stub.bytes.as_ptr(), place.as_ptr().cast(), length) };
+            // SAFETY: the mapping is this value's own.
+            let answer = unsafe { libc::mprotect(place.as_ptr(), length, libc::PROT_READ | libc::PROT_EXEC) };
+            if answer == 0 { Ok(rehearsal) } else { Err(io::Error::last_os_error()) }
+        }
+
+        fn entry(&self, number: usize) -> *mut libc::c_void {
+            // SAFETY: the entries are within the mapping.
+            unsafe { self.place.as_ptr().byte_add(self.entries[number]) }
+        }
+
+        /// A clock as the stub tells it, in nanoseconds.
+        pub(crate) fn clock(&self, clock: libc::clockid_t) -> i128 {
+            // SAFETY: the stub's first function is one of this type.
+            let function = unsafe { std::mem::transmute::<*mut libc::c_void, ClockGettime>(self.entry(0)) };
+            let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+            // SAFETY: the pointer is to a timespec that lives until the call returns.
+            let answer = unsafe { function(clock, &raw mut time) };
+            assert_eq!(answer, 0, "these clocks are always there");
+            i128::from(time.tv_sec) * NANOS + i128::from(time.tv_nsec)
+        }
+
+        /// The time of day as the stub tells it, in nanoseconds, with or without asking for the time zone.
+        #[cfg(test)]
+        pub(crate) fn time_of_day(&self, zone: bool) -> i128 {
+            // SAFETY: the stub's second function is one of this type.
+            let function = unsafe { std::mem::transmute::<*mut libc::c_void, Gettimeofday>(self.entry(1)) };
+            let mut time = libc::timeval { tv_sec: 0, tv_usec: 0 };
+            // SAFETY: a zone of zeros is a valid value.
+            let mut place: libc::timezone = unsafe { std::mem::zeroed() };
+            let place = if zone { &raw mut place } else { std::ptr::null_mut() };
+            // SAFETY: both pointers are null or to values that live until the call returns.
+            assert_eq!(unsafe { function(&raw mut time, place) }, 0);
+            assert!((0..1_000_000).contains(&time.tv_usec), "{}", time.tv_usec);
+            i128::from(time.tv_sec) * NANOS + i128::from(time.tv_usec) * 1000
+        }
+
+        /// The seconds as the stub tells them; both ways must be the same.
+        #[cfg(test)]
+        pub(crate) fn seconds(&self) -> i64 {
+            // SAFETY: the stub's third function is one of this type.
+            let function = unsafe { std::mem::transmute::<*mut libc::c_void, Time>(self.entry(2)) };
+            let mut told = 0;
+            // SAFETY: the pointer is to a number that lives until the call returns.
+            let answer = unsafe { function(&raw mut told) };
+            assert_eq!(answer, told);
+            // SAFETY: a null pointer means that only the answer is wanted.
+            assert!(unsafe { function(std::ptr::null_mut()) } >= answer);
+            answer
+        }
+    }
+
+    impl Drop for Rehearsal {
+        fn drop(&mut self) {
+            // SAFETY: the mapping is this value's own, and nobody runs it: it is borrowed while it runs.
+            let unmapped = unsafe { libc::munmap(self.place.as_ptr(), self.length) };
+            debug_assert_eq!(unmapped, 0, "a mapping of our own");
+        }
+    }
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::rehearsal::Rehearsal;
+    use super::*;
+
+    const SECOND: i64 = 1_000_000_000;
+
+    fn own(clock: libc::clockid_t) -> i128 {
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the pointer is to a timespec that lives until the call returns.
+        assert_eq!(unsafe { libc::clock_gettime(clock, &raw mut time) }, 0);
+        i128::from(time.tv_sec) * i128::from(SECOND) + i128::from(time.tv_nsec)
+    }
+
+    fn now() -> u64 {
+        u64::try_from(own(libc::CLOCK_MONOTONIC)).expect("after boot")
+    }
+
+    /// By how much the answer is off, within the time that asking takes.
+    fn off(ask: impl Fn() -> i128, clock: libc::clockid_t, expected: i128, coarse: i128) {
+        let before = own(clock);
+        let told = ask();
+        let after = own(clock);
+        let range = before + expected - coarse..=after + expected + coarse;
+        assert!(range.contains(&told), "{} instead of {expected}", told - before);
+    }
+
+    fn offset(offset: i64) -> Terms {
+        Terms { deadline: u64::MAX, start: now(), rate: 0, jump: 0, offset }
+    }
+
+    #[test]
+    fn the_wall_clock_is_off_and_no_other() {
+        for by in [3600 * SECOND, -3600 * SECOND, 1, -1, SECOND - 1, 1 - SECOND, 3650 * 86_400 * SECOND] {
+            let stub = Rehearsal::new(offset(by)).expect("maps");
+            let expected = i128::from(by);
+            let tick = 10_000_000;
+            off(|| stub.clock(libc::CLOCK_REALTIME), libc::CLOCK_REALTIME, expected, 0);
+            off(|| stub.clock(libc::CLOCK_REALTIME_COARSE), libc::CLOCK_REALTIME_COARSE, expected, tick);
+            off(|| stub.clock(libc::CLOCK_MONOTONIC), libc::CLOCK_MONOTONIC, 0, 0);
+            off(|| stub.clock(libc::CLOCK_BOOTTIME), libc::CLOCK_BOOTTIME, 0, 0);
+            for zone in [false, true] {
+                // Cut to microseconds before and after.
+                off(|| stub.time_of_day(zone), libc::CLOCK_REALTIME, expected, 2000);
+            }
+            off(|| i128::from(stub.seconds()) * i128::from(SECOND), libc::CLOCK_REALTIME, expected, SECOND.into());
+        }
+    }
+
+    #[test]
+    fn it_ends_at_its_deadline_and_jumps_at_its_moment() {
+        let past = Rehearsal::new(Terms { deadline: now(), ..offset(3600 * SECOND) }).expect("maps");
+        off(|| past.clock(libc::CLOCK_REALTIME), libc::CLOCK_REALTIME, 0, 0);
+        let later = Rehearsal::new(Terms { jump: now() + 3_600_000_000_000, ..offset(SECOND) }).expect("maps");
+        off(|| later.clock(libc::CLOCK_REALTIME), libc::CLOCK_REALTIME, 0, 0);
+    }
+
+    #[test]
+    fn a_clock_that_drifts_gains_or_loses() {
+        for (rate, expected) in [(1_i64 << 31, 1800), (-(1 << 31), -1800), (1 << 22, 3)] {
+            // An hour of the monotonic clock ago; 2^22 of 2^32 are 1/1024: 3.5 s in an hour.
+            let terms = Terms { start: now().wrapping_sub(3_600_000_000_000), rate, ..offset(0) };
+            let stub = Rehearsal::new(terms).expect("maps");
+            off(
+                || stub.clock(libc::CLOCK_REALTIME),
+                libc::CLOCK_REALTIME,
+                expected * i128::from(SECOND),
+                SECOND.into(),
+            );
+        }
+    }
+
+    #[test]
+    fn the_terms_are_where_they_are_said_to_be() {
+        let stub = Stub::new(Terms { deadline: 0x1122, ..offset(1) }, 0x3344).expect("this machine has one");
+        assert_eq!(stub.deadline % 8, 0);
+        assert_eq!(stub.bytes[stub.deadline..stub.deadline + 8], 0x1122_u64.to_le_bytes());
+        assert_eq!(stub.bytes[stub.owner.clone()], 0x3344_u64.to_le_bytes());
+        assert!(stub.bytes.len() < 512, "{} bytes: vDSOs have little room", stub.bytes.len());
+    }
+}
