@@ -16,6 +16,10 @@ pub enum Controller {
     Io,
     /// Stopping and continuing all processes of a group.
     Freezer,
+    /// Memory.
+    Memory,
+    /// The number of processes and threads.
+    Pids,
 }
 
 impl Controller {
@@ -25,6 +29,8 @@ impl Controller {
             Self::Cpu => ("cpu", "cpu"),
             Self::Io => ("blkio", "io"),
             Self::Freezer => ("freezer", ""),
+            Self::Memory => ("memory", "memory"),
+            Self::Pids => ("pids", "pids"),
         }
     }
 }

@@ -15,6 +15,7 @@
 pub mod capabilities;
 pub mod cgroup;
 pub mod clock;
+pub mod container;
 pub mod controller;
 pub mod error;
 pub mod fuse;
