@@ -1,5 +1,6 @@
 //! The table of faults: one line each.
 
+use crate::inside::Inside;
 use crate::journal::Undo;
 use crate::network::{bandwidth, corruption, dns, duplication, latency, loss, partition, reset};
 use crate::resource::{cpu, cpu_quota, descriptors, disk_fill, disk_io, inodes, io_throttle, memory, threads};
@@ -195,6 +196,11 @@ pub(crate) trait Mechanism: Send {
 
     /// What the journal must hold before [`Mechanism::inject`].
     fn undo(&self) -> Result<Undo, FaultError>;
+
+    /// In which namespace it is, when not in that of this agent.
+    fn inside(&self) -> Option<Inside> {
+        None
+    }
 
     /// Puts it in place. `lease` is how long it lasts unless renewed, where the kernel can count that.
     fn inject(&mut self, lease: Duration) -> Pending<'_, Result<(), Failure>>;

@@ -3,6 +3,7 @@
 use crate::HostError;
 use crate::cgroup::Cgroup;
 use crate::process::Identity;
+use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -36,7 +37,8 @@ impl Controller {
 }
 
 /// The two kinds of hierarchies, with different files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Version {
     /// One hierarchy for each controller.
     One,
@@ -53,6 +55,8 @@ pub struct Membership {
     pub mount: PathBuf,
     /// The group.
     pub group: Cgroup,
+    /// Where the process itself is: the group, or one below it when the group is that of its container.
+    pub leaf: Cgroup,
 }
 
 impl Membership {
@@ -68,12 +72,16 @@ impl Membership {
         let mounts = read(PathBuf::from("/proc/self/mountinfo"))?;
         let (one, two) = controller.names();
         if let Some((mount, dir)) = find(&groups, &mounts, "cgroup", one) {
-            return Ok(Some(Self { version: Version::One, mount, group: Cgroup::in_dir(dir) }));
+            return Ok(Some(Self::at(Version::One, mount, Cgroup::in_dir(dir))));
         }
         let Some((mount, dir)) = find(&groups, &mounts, "cgroup2", "") else { return Ok(None) };
         let offered = fs::read_to_string(mount.join("cgroup.controllers")).unwrap_or_default();
         let has = two.is_empty() || offered.split_whitespace().any(|offer| offer == two);
-        Ok(has.then(|| Self { version: Version::Two, mount, group: Cgroup::in_dir(dir) }))
+        Ok(has.then(|| Self::at(Version::Two, mount, Cgroup::in_dir(dir))))
+    }
+
+    fn at(version: Version, mount: PathBuf, group: Cgroup) -> Self {
+        Self { version, mount, leaf: group.clone(), group }
     }
 
     /// Whether it is the group of all that is in no other one, which cannot be limited.

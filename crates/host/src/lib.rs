@@ -18,6 +18,7 @@ pub mod clock;
 pub mod container;
 pub mod controller;
 pub mod error;
+pub mod freezer;
 pub mod fuse;
 pub mod link;
 pub mod memory;

@@ -21,6 +21,10 @@ pub(crate) struct Dns {
     failure: DnsFailure,
     /// Only the answers of these name servers; of all when not given.
     servers: Option<Peers>,
+    /// Only name resolution of this container, by its name, id or the beginning of its id.
+    container: Option<String>,
+    /// Only name resolution of processes in this cgroup and the groups below it; needs cgroups of version 2.
+    cgroup: Option<String>,
 }
 
 /// How name resolution fails.
@@ -52,8 +56,8 @@ const DNS: Ports = Ports::one(53);
 
 fn preflight(asked: Asked) -> Checking {
     Box::pin(async move {
-        let Dns { failure, servers } = asked.parameters()?;
-        let traffic = Traffic::to_port(servers, DNS);
+        let Dns { failure, servers, container, cgroup } = asked.parameters()?;
+        let traffic = Traffic { container, cgroup, ..Traffic::to_port(servers, DNS) };
         // Answers are lost where they arrive: a question that is dropped on its way out is an error at once.
         let (hooks, verdict, description) = match failure {
             DnsFailure::Silent => (vec![Hook::Input], Verdict::Drop, "answers of name servers dropped at the input"),

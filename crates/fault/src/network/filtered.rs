@@ -79,6 +79,7 @@ impl Filtered {
     /// Checks that it can be done here and meets the other side.
     pub(super) async fn prepare(asked: &Asked, traffic: &Traffic, plan: Plan) -> Result<Box<dyn Mechanism>, Refusal> {
         let filter = nft::Filter { chance: plan.chance, ..traffic.filter(&asked.context)? };
+        let plan = Plan { hooks: traffic.places(plan.hooks, plan.verdict)?, ..plan };
         if let Some(hook) = plan.hooks.first() {
             nft::attempt(hook.clone(), plan.verdict).map_err(|problem| {
                 Refusal(format!("this kernel cannot do it by {}: {}", plan.description, problem.full()))

@@ -3,8 +3,8 @@
 use super::check_host;
 use crate::Context;
 use crate::kinds::Refusal;
-use firedrill_host::netns;
-use firedrill_host::nft::{Filter, Flow, Hook, Protocol, RULES_MAX};
+use firedrill_host::nft::{self, Filter, Flow, Group, Hook, Protocol, RULES_MAX, Verdict};
+use firedrill_host::{cgroup, netns};
 use firedrill_model::attack::{Direction, Peers};
 use firedrill_model::{Network, Ports};
 use schemars::JsonSchema;
@@ -35,6 +35,12 @@ pub(crate) struct Traffic {
     /// Which connections: all, or only those that are opened now.
     #[serde(default)]
     pub(crate) connections: Connections,
+    /// Only packets of this container, by its name, id or the beginning of its id: the fault is put into its own network
+    /// namespace, or, when it shares that of the host, it is known by its cgroup.
+    pub(crate) container: Option<String>,
+    /// Only packets of processes in this cgroup and the groups below it, such as `system.slice/mariadb.service`; needs
+    /// cgroups of version 2. What leaves is then stopped before the interfaces, where senders may learn of it.
+    pub(crate) cgroup: Option<String>,
     /// What is left alone even when it matches. An empty list spares nothing, as a cut cable does.
     #[serde(default = "everything_spared")]
     pub(crate) spare: Vec<Spared>,
@@ -86,6 +92,8 @@ impl Traffic {
             remote_ports: vec![port],
             local_ports: Vec::new(),
             connections: Connections::All,
+            container: None,
+            cgroup: None,
             spare: Vec::new(),
         }
     }
@@ -99,15 +107,39 @@ impl Traffic {
         if self.connections == Connections::New && self.protocol.is_some_and(|name| name != ProtocolName::Tcp) {
             return Err("`connections: new` speaks of TCP; leave `protocol` out or say tcp".to_owned());
         }
+        if self.container.is_some() && self.cgroup.is_some() {
+            return Err("`container` and `cgroup` are two ways to say whom; leave one of them out".to_owned());
+        }
         if self.peers.as_ref().and_then(Peers::networks).is_some_and(<[Network]>::is_empty) {
             return Err("`peers` names nobody; leave it out for everybody".to_owned());
         }
         Ok(())
     }
 
-    /// Whether the agent's own connection is among what is left alone.
+    /// Whether the agent's own connection is among what is left alone: it is not one of a container.
     pub(crate) fn spares_agent(&self) -> bool {
-        self.spare.contains(&Spared::Agent)
+        self.spare.contains(&Spared::Agent) || self.container.is_some() || self.cgroup.is_some()
+    }
+
+    /// Where packets can be told apart by the cgroup of their socket: inside, where the socket is known. Elsewhere as
+    /// planned.
+    pub(crate) fn places(&self, planned: Vec<Hook>, verdict: Verdict) -> Result<Vec<Hook>, Refusal> {
+        if self.cgroup.is_none() {
+            return Ok(planned);
+        }
+        if matches!(verdict, Verdict::Duplicate | Verdict::Corrupt { .. }) {
+            return Err(Refusal(
+                "this is done where interfaces send and receive, where packets of one cgroup cannot be told from those of \
+                 others; aim it at a container with a network of its own, or at the whole host"
+                    .to_owned(),
+            ));
+        }
+        let inner = |hook| match hook {
+            Hook::Ingress { .. } => Hook::Input,
+            Hook::Egress { .. } => Hook::Output,
+            other => other,
+        };
+        Ok(planned.into_iter().map(inner).collect())
     }
 
     /// Whether a handshake with that endpoint is among what is left alone.
@@ -146,6 +178,7 @@ impl Traffic {
             remote_ports: self.remote_ports.clone(),
             local_ports: self.local_ports.clone(),
             opening: self.connections == Connections::New,
+            group: self.cgroup.as_deref().map(group_of).transpose()?,
         };
         let mut except = Vec::new();
         let excluded = networks("except", self.except.as_ref())?;
@@ -167,6 +200,7 @@ impl Traffic {
     /// Whether the packets of probes (a TCP handshake with any port) are meant.
     pub(crate) fn means_handshakes(&self) -> bool {
         self.protocol.is_none_or(|name| name == ProtocolName::Tcp)
+            && self.cgroup.is_none()
             && self.remote_ports.is_empty()
             && self.local_ports.is_empty()
     }
@@ -195,6 +229,21 @@ impl Spared {
                 .to_vec(),
         }
     }
+}
+
+/// What the kernel compares sockets with; or why it cannot.
+fn group_of(path: &str) -> Result<Group, Refusal> {
+    let group = nft::group(path)?.ok_or_else(|| {
+        Refusal(format!(
+            "there is no cgroup {path} of version 2, which is what packets can be told apart by; look below {}",
+            cgroup::mount_of_version_2()
+                .map_or_else(|| "a mounted cgroup2 (there is none)".to_owned(), |at| at.display().to_string())
+        ))
+    })?;
+    nft::attempt_group(group).map_err(|problem| {
+        Refusal(format!("this kernel's nftables cannot tell packets apart by cgroups (nft_socket): {}", problem.full()))
+    })?;
+    Ok(group)
 }
 
 fn networks<'a>(name: &str, peers: Option<&'a Peers>) -> Result<&'a [Network], Refusal> {

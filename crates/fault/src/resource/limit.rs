@@ -13,7 +13,8 @@ use firedrill_host::cgroup::Cgroup;
 use firedrill_host::controller::{Controller, Membership, Version, is_gone};
 use firedrill_host::process::Identity;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 /// A group is empty after one move of all that is in it, unless processes fork meanwhile.
 const MOVES_MAX: u32 = 20;
@@ -36,6 +37,9 @@ pub(super) struct Setting {
 pub(super) struct Place {
     claim: String,
     group: PathBuf,
+    /// Its number: a group that is made anew under the same name (a container that was started again) is another one.
+    #[serde(default)]
+    inode: Option<u64>,
     /// What was in the files of the group before, setting by setting; `None` where nothing was.
     before: Vec<(Setting, Option<String>)>,
     /// The group that the process is moved from, when the limit is on a group of its own.
@@ -48,12 +52,14 @@ pub(super) struct Place {
 pub(super) struct Limit {
     pub(super) place: Place,
     pub(super) target: Target,
+    /// The group that the process is in: the limited one, or one below it.
+    leaf: PathBuf,
     _claim: Claim,
 }
 
 /// Where the process is, and in what kind of hierarchy; or that there is none.
 pub(super) fn membership(target: &Target, controller: Controller) -> Result<Membership, Refusal> {
-    Membership::of(target.identity, controller)?.ok_or_else(|| Refusal(missing(controller)))
+    target.membership(controller)?.ok_or_else(|| Refusal(missing(controller)))
 }
 
 /// By which mechanism, for a host that is asked what it can do.
@@ -82,6 +88,8 @@ impl Limit {
         settings: Vec<Setting>,
         whole_group: bool,
     ) -> Result<Self, Refusal> {
+        let controller = controller_of(&settings);
+        let whole_group = target.means_whole_group(whole_group);
         let own = |group: PathBuf| (group, None, None);
         let below = |dir: &PathBuf| dir.join(format!("{NAME}{}", asked.id));
         let here = member.group.dir().to_owned();
@@ -101,12 +109,11 @@ impl Limit {
                 own(here)
             }
         };
-        let controller = controller_of(&settings);
         let object = if moved_from.is_some() {
             // Its group is another one as soon as it was moved once.
             format!("the {controller} cgroup of process {}", target.identity.pid)
         } else {
-            format!("the limits of the cgroup {}", group.display())
+            format!("the {controller} limits of the cgroup {}", group.display())
         };
         let claim = Claim::take(object, asked)?;
         let is_new = moved_from.is_some();
@@ -118,8 +125,11 @@ impl Limit {
             Ok((setting, before))
         });
         let before = settings.collect::<Result<_, HostError>>()?;
-        let place = Place { claim: claim.object().to_owned(), group, before, moved_from, enabled };
-        Ok(Self { place, target, _claim: claim })
+        let inode = if is_new { None } else { inode(&group) };
+        let place = Place { claim: claim.object().to_owned(), group, inode, before, moved_from, enabled };
+        // A group with limits of its own may have groups below it, and then takes no processes itself.
+        let leaf = if is_new { place.group.clone() } else { member.leaf.dir().to_owned() };
+        Ok(Self { place, target, leaf, _claim: claim })
     }
 
     /// For the description of the mechanism.
@@ -133,6 +143,11 @@ impl Limit {
 
     pub(super) fn group(&self) -> Cgroup {
         Cgroup::in_dir(&self.place.group)
+    }
+
+    /// Where a worker comes under the limit.
+    pub(super) fn leaf(&self) -> &Path {
+        &self.leaf
     }
 
     /// The limit is set before the process comes under it.
@@ -155,7 +170,7 @@ impl Limit {
 
     /// Whether the process still is under the limit.
     pub(super) fn holds(&self) -> Result<(), String> {
-        if self.target.identity.alive() { Ok(()) } else { Err(format!("{} has ended", self.target.name)) }
+        self.target.still_runs()
     }
 }
 
@@ -185,6 +200,17 @@ fn alone(target: &Target, group: &Cgroup) -> Result<(), Refusal> {
     Ok(())
 }
 
+fn inode(group: &Path) -> Option<u64> {
+    std::fs::metadata(group).ok().map(|seen| seen.ino())
+}
+
+impl Place {
+    /// Whether the group is not the one that was limited any more.
+    fn is_gone(&self) -> bool {
+        self.inode.is_some() && inode(&self.group) != self.inode
+    }
+}
+
 impl Setting {
     /// What is set now: the line with the key, without it, or all of the file.
     fn read(&self, group: &Cgroup) -> Result<Option<String>, HostError> {
@@ -211,6 +237,7 @@ pub(super) fn undo(undo: &Undo) -> Pending<'_, Result<(), Failure>> {
         let group = Cgroup::in_dir(&place.group);
         match &place.moved_from {
             Some(from) => move_back(&group, &Cgroup::in_dir(from))?,
+            None if place.is_gone() => {}
             None => put_back(&group, &place)?,
         }
         if let Some((dir, controller)) = &place.enabled {
@@ -259,6 +286,9 @@ pub(super) fn verify_undone(undo: &Undo) -> Pending<'_, Result<String, StillTher
                 Ok(format!("the cgroup {} is gone, and its processes are in {}", group.dir().display(), from.display()))
             };
         }
+        if place.is_gone() {
+            return Ok(format!("the cgroup {} that was limited is gone", group.dir().display()));
+        }
         for (setting, before) in &place.before {
             match setting.read(&group) {
                 Ok(now) if now == *before => {}
@@ -298,6 +328,7 @@ mod tests {
         let place = Place {
             claim: "x".to_owned(),
             group: dir.path().to_owned(),
+            inode: inode(dir.path()),
             before: vec![(setting, before)],
             moved_from: None,
             enabled: None,

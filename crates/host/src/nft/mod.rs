@@ -8,11 +8,13 @@ mod encode;
 mod expression;
 mod filter;
 
-pub use filter::{Filter, Flow, Protocol, RULES_MAX};
+pub use filter::{Filter, Flow, Group, Protocol, RULES_MAX};
 
 use crate::HostError;
+use crate::cgroup;
 use crate::netlink::{Answer, Socket};
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// Which packets a table sees.
@@ -180,14 +182,38 @@ pub fn tables() -> Result<Vec<String>, HostError> {
 /// # Errors
 /// What the kernel answers.
 pub fn attempt(hook: Hook, verdict: Verdict) -> Result<(), HostError> {
+    attempt_with(hook, verdict, None)
+}
+
+/// As [`attempt`], whether it tells packets apart by cgroups.
+///
+/// # Errors
+/// What the kernel answers.
+pub fn attempt_group(group: Group) -> Result<(), HostError> {
+    attempt_with(Hook::Input, Verdict::Drop, Some(group))
+}
+
+fn attempt_with(hook: Hook, verdict: Verdict, group: Option<Group>) -> Result<(), HostError> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Never routed (RFC 5737).
+    let nobody = Filter::peers(&[IpAddr::from([192, 0, 2, 1])]);
     let definition = Definition {
-        name: format!("firedrill_attempt_{}", std::process::id()),
+        // Several threads of this process may try at a time.
+        name: format!("firedrill_attempt_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)),
         hooks: vec![hook],
-        // Never routed (RFC 5737).
-        filter: Filter { chance: Some(1), ..Filter::peers(&[IpAddr::from([192, 0, 2, 1])]) },
+        filter: Filter { chance: Some(1), flow: Flow { group, ..nobody.flow }, ..Filter::default() },
         verdict,
     };
     OwnerTable::create(definition, Duration::from_secs(1)).map(drop)
+}
+
+/// The cgroup of this path below the mount of version 2; `None` when there is none of that path, or no such mount.
+///
+/// # Errors
+/// It cannot be looked at.
+pub fn group(path: &str) -> Result<Option<Group>, HostError> {
+    let Some(mount) = cgroup::mount_of_version_2() else { return Ok(None) };
+    Group::at(&mount, path).map_err(|problem| HostError::at("look at the cgroup", &mount.join(path), problem))
 }
 
 /// Which way of queueing this kernel knows.
