@@ -8,7 +8,6 @@ use crate::journal::Undo;
 use crate::kinds::{Asked, Checking, Effect, Failure, Family, Kind, Mechanism, Pending, Refusal};
 use firedrill_host::HostError;
 use firedrill_host::container::{Container, find};
-use firedrill_host::controller::{Controller, Version};
 use firedrill_host::netns::{self, Namespace};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -62,7 +61,7 @@ async fn prepare(kind: &'static Kind, mut asked: Asked, name: String) -> Result<
 /// A container that shares the network of the host is known by its cgroup alone.
 fn group_on_host(container: &Container) -> Result<String, Refusal> {
     let title = container.title();
-    let member = container::membership(container, Controller::Freezer)?.filter(|member| member.version == Version::Two);
+    let member = container.membership_of_version_2()?.filter(|member| !member.is_root());
     let path = member.as_ref().and_then(|member| member.group.dir().strip_prefix(&member.mount).ok());
     path.map(|path| path.display().to_string()).ok_or_else(|| {
         Refusal(format!(

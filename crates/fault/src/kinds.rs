@@ -3,7 +3,9 @@
 use crate::inside::Inside;
 use crate::journal::Undo;
 use crate::network::{bandwidth, corruption, dns, duplication, latency, loss, partition, reset};
-use crate::resource::{cpu, cpu_quota, descriptors, disk_fill, disk_io, inodes, io_throttle, memory, threads};
+use crate::resource::{
+    cpu, cpu_quota, descriptors, disk_fill, disk_io, inodes, io_throttle, memory, pids_limit, threads,
+};
 use crate::shape::{self, Parameters, Shape};
 use crate::state::{crash_loop, host_down};
 use crate::{Context, FaultError, engine, kill, pause, storage};
@@ -105,6 +107,7 @@ pub static KINDS: &[&Kind] = &[
     &threads::KIND,
     &cpu_quota::KIND,
     &io_throttle::KIND,
+    &pids_limit::KIND,
     &engine::connections::KIND,
     &engine::deadlocks::KIND,
     &engine::delay_replication::KIND,

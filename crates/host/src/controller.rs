@@ -62,14 +62,7 @@ pub struct Membership {
 impl Membership {
     /// Finds it; `None` when no mounted hierarchy has the controller.
     pub fn of(process: Identity, controller: Controller) -> Result<Option<Self>, HostError> {
-        let read = |path: PathBuf| fs::read_to_string(&path).map_err(|problem| HostError::at("read", &path, problem));
-        let groups = match read(PathBuf::from(format!("/proc/{}/cgroup", process.pid))) {
-            Err(problem) if matches!(problem.errno(), Some(libc::ENOENT | libc::ESRCH)) => {
-                return Err(HostError::NoProcess { pid: process.pid });
-            }
-            other => other?,
-        };
-        let mounts = read(PathBuf::from("/proc/self/mountinfo"))?;
+        let (groups, mounts) = groups_and_mounts(process)?;
         let (one, two) = controller.names();
         if let Some((mount, dir)) = find(&groups, &mounts, "cgroup", one) {
             return Ok(Some(Self::at(Version::One, mount, Cgroup::in_dir(dir))));
@@ -78,6 +71,13 @@ impl Membership {
         let offered = fs::read_to_string(mount.join("cgroup.controllers")).unwrap_or_default();
         let has = two.is_empty() || offered.split_whitespace().any(|offer| offer == two);
         Ok(has.then(|| Self::at(Version::Two, mount, Cgroup::in_dir(dir))))
+    }
+
+    /// Its group of version 2, whatever that can limit there; `None` when there is no such mount.
+    pub fn of_version_2(process: Identity) -> Result<Option<Self>, HostError> {
+        let (groups, mounts) = groups_and_mounts(process)?;
+        let found = find(&groups, &mounts, "cgroup2", "");
+        Ok(found.map(|(mount, dir)| Self::at(Version::Two, mount, Cgroup::in_dir(dir))))
     }
 
     fn at(version: Version, mount: PathBuf, group: Cgroup) -> Self {
@@ -89,6 +89,18 @@ impl Membership {
     pub fn is_root(&self) -> bool {
         self.group.dir() == self.mount
     }
+}
+
+/// The groups of a process, and what is mounted here.
+fn groups_and_mounts(process: Identity) -> Result<(String, String), HostError> {
+    let read = |path: PathBuf| fs::read_to_string(&path).map_err(|problem| HostError::at("read", &path, problem));
+    let groups = match read(PathBuf::from(format!("/proc/{}/cgroup", process.pid))) {
+        Err(problem) if matches!(problem.errno(), Some(libc::ENOENT | libc::ESRCH)) => {
+            return Err(HostError::NoProcess { pid: process.pid });
+        }
+        other => other?,
+    };
+    Ok((groups, read(PathBuf::from("/proc/self/mountinfo"))?))
 }
 
 /// The mount of a hierarchy and the directory in it where a process is. Lines of a process's `cgroup` file are

@@ -13,4 +13,5 @@ pub(crate) mod io_throttle;
 mod level;
 mod limit;
 pub(crate) mod memory;
+pub(crate) mod pids_limit;
 pub(crate) mod threads;

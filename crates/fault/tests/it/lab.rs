@@ -52,6 +52,16 @@ impl Lab {
         lab
     }
 
+    /// The name of the near host's namespace.
+    pub(crate) fn here(&self) -> &str {
+        &self.here
+    }
+
+    /// The name of the far host's namespace.
+    pub(crate) fn there(&self) -> &str {
+        &self.there
+    }
+
     pub(crate) fn journal(&self) -> &Path {
         self.journal.path()
     }

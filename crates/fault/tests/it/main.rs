@@ -1,6 +1,9 @@
 //! Every fault against a real kernel: its effect is measured from outside, and nothing is left of it, however it ends.
 //! Needs root; fails loudly without.
 
+mod container;
+mod container_crash;
+mod container_network;
 mod crash;
 mod engine;
 mod engine_crash;
@@ -19,6 +22,7 @@ mod pause;
 mod power;
 mod resource;
 mod resource_crash;
+mod runc;
 mod state;
 mod storage;
 mod storage_attacks;

@@ -186,11 +186,20 @@ impl Container {
     /// # Errors
     /// It has ended, or it cannot be looked at.
     pub fn membership(&self, controller: Controller) -> Result<Option<Membership>, HostError> {
-        let member = Membership::of(self.init, controller)?;
-        Ok(member.map(|member| {
-            let group = Cgroup::in_dir(group::cut_at(member.group.dir(), &self.id));
-            Membership { group, ..member }
-        }))
+        Ok(Membership::of(self.init, controller)?.map(|member| self.whole(member)))
+    }
+
+    /// Its group of version 2, whatever that can limit there; `None` when there is no such mount.
+    ///
+    /// # Errors
+    /// It has ended, or it cannot be looked at.
+    pub fn membership_of_version_2(&self) -> Result<Option<Membership>, HostError> {
+        Ok(Membership::of_version_2(self.init)?.map(|member| self.whole(member)))
+    }
+
+    fn whole(&self, member: Membership) -> Membership {
+        let group = Cgroup::in_dir(group::cut_at(member.group.dir(), &self.id));
+        Membership { group, ..member }
     }
 
     /// All processes in it, the main one first. By its cgroup, or by its process namespace when it has no group of its
