@@ -4,7 +4,7 @@ use crate::inside::Inside;
 use crate::journal::Undo;
 use crate::network::{bandwidth, corruption, dns, duplication, latency, loss, partition, reset};
 use crate::resource::{
-    cpu, cpu_quota, descriptors, disk_fill, disk_io, inodes, io_throttle, memory, pids_limit, threads,
+    cpu, cpu_quota, descriptors, disk_fill, disk_io, inodes, io_throttle, memory, memory_limit, pids_limit, threads,
 };
 use crate::shape::{self, Parameters, Shape};
 use crate::state::{crash_loop, host_down};
@@ -107,6 +107,7 @@ pub static KINDS: &[&Kind] = &[
     &threads::KIND,
     &cpu_quota::KIND,
     &io_throttle::KIND,
+    &memory_limit::KIND,
     &pids_limit::KIND,
     &engine::connections::KIND,
     &engine::deadlocks::KIND,

@@ -37,7 +37,7 @@ mod target;
 pub mod worker;
 
 pub use attack::Step;
-pub use availability::{Availability, check_host};
+pub use availability::{AT_CGROUPS, AT_CONTAINERS, Availability, check_host, check_scopes};
 pub use error::FaultError;
 pub use faults::{ATTACKS_MAX, Context, Faults, FindAdmin, FindDatabase, OnStep, TakeDown};
 pub use inside::Inside;

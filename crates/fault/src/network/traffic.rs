@@ -10,6 +10,7 @@ use firedrill_model::{Network, Ports};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 /// DNS.
 const DNS: Ports = Ports::one(53);
@@ -233,17 +234,25 @@ impl Spared {
 
 /// What the kernel compares sockets with; or why it cannot.
 fn group_of(path: &str) -> Result<Group, Refusal> {
-    let group = nft::group(path)?.ok_or_else(|| {
+    let mount = tells_groups_apart().map_err(Refusal)?;
+    nft::group(path)?.ok_or_else(|| {
         Refusal(format!(
-            "there is no cgroup {path} of version 2, which is what packets can be told apart by; look below {}",
-            cgroup::mount_of_version_2()
-                .map_or_else(|| "a mounted cgroup2 (there is none)".to_owned(), |at| at.display().to_string())
+            "there is no cgroup {path} of version 2, by which packets are told apart; look below {}",
+            mount.display()
         ))
+    })
+}
+
+/// Whether packets can be told apart by the cgroups of their sockets, and below which mount those are; or what is missing.
+pub(crate) fn tells_groups_apart() -> Result<PathBuf, String> {
+    let mount = cgroup::mount_of_version_2().ok_or_else(|| {
+        "packets are told apart by cgroups of version 2, and none are mounted: mount -t cgroup2 none /sys/fs/cgroup/unified"
+            .to_owned()
     })?;
-    nft::attempt_group(group).map_err(|problem| {
-        Refusal(format!("this kernel's nftables cannot tell packets apart by cgroups (nft_socket): {}", problem.full()))
+    nft::attempt_groups().map_err(|problem| {
+        format!("this kernel's nftables cannot tell packets apart by cgroups (modprobe nft_socket): {}", problem.full())
     })?;
-    Ok(group)
+    Ok(mount)
 }
 
 fn networks<'a>(name: &str, peers: Option<&'a Peers>) -> Result<&'a [Network], Refusal> {

@@ -96,7 +96,9 @@ impl Limit {
         let (group, moved_from, enabled) = match (member.version, whole_group, member.is_root()) {
             (_, true, true) => {
                 let name = &target.name;
-                return Err(Refusal(format!("{name} is in no cgroup of its own; leave out `whole_group`")));
+                return Err(Refusal(format!(
+                    "{name} is in no cgroup of its own: there is no whole group to be limited"
+                )));
             }
             (_, true, false) => own(here),
             (Version::One, false, _) => (below(&here), Some(here), None),

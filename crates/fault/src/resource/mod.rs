@@ -13,5 +13,6 @@ pub(crate) mod io_throttle;
 mod level;
 mod limit;
 pub(crate) mod memory;
+pub(crate) mod memory_limit;
 pub(crate) mod pids_limit;
 pub(crate) mod threads;

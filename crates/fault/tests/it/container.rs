@@ -155,7 +155,8 @@ fn its_limits_are_set_and_put_back() {
         let path = std::env::temp_dir();
         let throttle = on(&target, "io-throttle").with("path", path.to_str().expect("UTF-8")).with("write", "1MiB");
         let pids = on(&target, "pids-limit").with("leave", 10);
-        for (name, fault) in [("q", quota.clone()), ("t", throttle), ("p", pids)] {
+        let memory = on(&target, "memory-limit").with("leave", "40MiB");
+        for (name, fault) in [("q", quota.clone()), ("t", throttle), ("p", pids), ("m", memory)] {
             let report = active(&agent, name, fault).await;
             assert_ne!(target.limits(), before, "{}", report.mechanism);
             if name == "q" {
@@ -164,6 +165,7 @@ fn its_limits_are_set_and_put_back() {
             undone_twice(&agent, name).await;
             assert_eq!(target.limits(), before, "{name}");
         }
+        assert!(target.init().alive() && target.child().alive(), "only what measured was ended");
     });
     assert_eq!(workers_of(lab.journal()), [0; 0]);
 }

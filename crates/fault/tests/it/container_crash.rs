@@ -113,6 +113,11 @@ fn a_crash_leaves_no_limit_on_the_processes_of_a_container() {
 }
 
 #[test]
+fn a_crash_leaves_no_limit_on_the_memory_of_a_container() {
+    Scene::new().crash_everywhere(&Fault::new("memory-limit").with("leave", "40MiB"));
+}
+
+#[test]
 fn a_hung_holder_keeps_no_rules_in_a_container() {
     let scene = Scene::new();
     let spec = AttackSpec { duration: Span::secs(60), ..scene.attack(&Fault::new("partition")) };

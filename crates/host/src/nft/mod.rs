@@ -185,12 +185,12 @@ pub fn attempt(hook: Hook, verdict: Verdict) -> Result<(), HostError> {
     attempt_with(hook, verdict, None)
 }
 
-/// As [`attempt`], whether it tells packets apart by cgroups.
+/// As [`attempt`], whether this kernel tells packets apart by the cgroup of their socket.
 ///
 /// # Errors
 /// What the kernel answers.
-pub fn attempt_group(group: Group) -> Result<(), HostError> {
-    attempt_with(Hook::Input, Verdict::Drop, Some(group))
+pub fn attempt_groups() -> Result<(), HostError> {
+    attempt_with(Hook::Input, Verdict::Drop, Some(Group { id: 1, level: 1 }))
 }
 
 fn attempt_with(hook: Hook, verdict: Verdict, group: Option<Group>) -> Result<(), HostError> {
