@@ -30,8 +30,11 @@ impl Scene {
 
     /// Short enough that the undo begins by itself soon, long enough to be measured before.
     fn attack(&self, fault: &Fault) -> AttackSpec {
+        // A quota is measured for a second, a memory limit until somebody is killed.
+        let measured = matches!(fault.kind.as_str(), "cpu-quota" | "memory-limit");
         let fault = fault.clone().with("container", self.target.name());
-        AttackSpec { duration: Span::millis(2500), ..attack(self.target.name(), fault) }
+        let duration = Span::millis(if measured { 2500 } else { 1000 });
+        AttackSpec { duration, ..attack(self.target.name(), fault) }
     }
 
     fn assert_clean(&self, after: &str) {

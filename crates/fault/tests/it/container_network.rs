@@ -161,6 +161,11 @@ fn only_what_is_in_the_cgroup_is_cut_off() {
         assert!(report.evidence.contains("packets dropped"), "{}", report.evidence);
         assert!(lab.reaches(THERE), "others are not meant");
         undone_twice(&agent, "cut").await;
+        let late = on_peers("latency", &[THERE]).with("delay", "20ms").with("cgroup", name.as_str());
+        let report = active(&agent, "late", late).await;
+        assert!(report.evidence.contains("held back"), "{}", report.evidence);
+        assert!(lab.round_trip(THERE).expect("answered") < Duration::from_millis(20), "others are not meant");
+        undone_twice(&agent, "late").await;
         for (id, group, because) in [("none", "no/such/group", "no cgroup no/such/group"), ("root", "/", "no cgroup /")]
         {
             let report = agent.faults.inject(attack(id, cut(group))).await;
