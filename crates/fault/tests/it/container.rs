@@ -153,7 +153,7 @@ fn its_limits_are_set_and_put_back() {
         let before = target.limits();
         let quota = on(&target, "cpu-quota").with("cores", 0.2);
         let path = std::env::temp_dir();
-        let throttle = on(&target, "io-throttle").with("path", path.to_str().expect("UTF-8")).with("write", "1MiB");
+        let throttle = on(&target, "io-throttle").with("path", path.to_str().expect("UTF-8")).with("write", "128KiB");
         let pids = on(&target, "pids-limit").with("leave", 10);
         let memory = on(&target, "memory-limit").with("leave", "40MiB");
         for (name, fault) in [("q", quota.clone()), ("t", throttle), ("p", pids), ("m", memory)] {

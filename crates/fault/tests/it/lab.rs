@@ -136,7 +136,7 @@ impl Lab {
 
     /// All that could be left in the near host's packet filter.
     pub(crate) fn filter(&self) -> String {
-        let queues = "cat /proc/thread-self/net/netfilter/nfnetlink_queue";
+        let queues = "cat /proc/thread-self/net/netfilter/nfnetlink_queue 2>/dev/null || true";
         let script = format!("nft list ruleset; iptables-save 2>/dev/null | grep -v '^#'; {queues}");
         self.near(|| block_on(run(Spawn::new("sh").args(["-c", &script]), WITHIN))).expect("prints").text()
     }

@@ -189,7 +189,7 @@ impl RuncContainer {
 
     /// All that could be left in its packet filter.
     pub(crate) fn filter(&self) -> String {
-        let script = "nft list ruleset; cat /proc/thread-self/net/netfilter/nfnetlink_queue";
+        let script = "nft list ruleset; cat /proc/thread-self/net/netfilter/nfnetlink_queue 2>/dev/null || true";
         let printed =
             self.within(|| block_on(firedrill_host::process::run(Spawn::new("sh").args(["-c", script]), WITHIN)));
         printed.expect("prints").text()
