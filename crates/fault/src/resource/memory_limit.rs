@@ -224,8 +224,9 @@ mod tests {
     fn page_cache_is_not_needed() {
         let dir = tempfile::tempdir().expect("temp dir");
         let group = Cgroup::in_dir(dir.path());
-        group.write("memory.current", "5000\n").expect("writes");
-        group.write("memory.stat", "anon 1\ninactive_file_x 9\ninactive_file 2000\n").expect("writes");
+        let write = |file: &str, text: &str| std::fs::write(dir.path().join(file), text).expect("writes");
+        write("memory.current", "5000\n");
+        write("memory.stat", "anon 1\ninactive_file_x 9\ninactive_file 2000\n");
         assert_eq!(needed(&group, Version::Two), Some(3000));
         assert_eq!(needed(&group, Version::One), None);
         assert_eq!(field("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n", "oom_kill"), 3);
