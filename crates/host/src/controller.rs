@@ -4,7 +4,7 @@ use crate::HostError;
 use crate::cgroup::Cgroup;
 use crate::process::Identity;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// What a hierarchy can limit.
@@ -70,10 +70,12 @@ impl Membership {
         Ok(has.then(|| Self { version: Version::Two, mount, group: Cgroup::in_dir(dir) }))
     }
 
-    /// Whether it is the group of all that is in no other one, which cannot be limited.
+    /// Whether it is the group of all that is in no other one, which cannot be limited. The root that a container sees
+    /// in version 2 is an ordinary group, and can; only those have a type.
     #[must_use]
     pub fn is_root(&self) -> bool {
-        self.group.dir() == self.mount
+        let is_top = self.group.dir() == self.mount;
+        is_top && (self.version == Version::One || !self.mount.join("cgroup.type").exists())
     }
 }
 
@@ -120,10 +122,14 @@ impl Cgroup {
         fs::read_to_string(&path).map_err(|problem| HostError::at("read", &path, problem))
     }
 
-    /// Writes to one of its files.
+    /// Writes to one of its files; one that is not there is an error (`ENOENT`).
     pub fn write(&self, file: &str, text: &str) -> Result<(), HostError> {
         let path = self.dir().join(file);
-        fs::write(&path, text).map_err(|problem| HostError::at("write to", &path, problem))
+        // Not asked to make the file: the kernel would say that nobody may, not that it is not there.
+        let opened = fs::OpenOptions::new().write(true).truncate(true).open(&path);
+        opened
+            .and_then(|mut opened| opened.write_all(text.as_bytes()))
+            .map_err(|problem| HostError::at("write to", &path, problem))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Two hosts (network namespaces) on a cable, a victim process, and an agent's faults on one of them.
 
 use firedrill_fault::{Context, Faults};
+use firedrill_host::cgroup::Cgroup;
 use firedrill_host::link::Batch;
 use firedrill_host::netns;
 use firedrill_host::process::{Child, Identity, Pidfd, Signal, Spawn, State, run, state};
@@ -126,7 +127,8 @@ impl Lab {
 
     /// All that could be left in the near host's packet filter.
     pub(crate) fn filter(&self) -> String {
-        let queues = "cat /proc/thread-self/net/netfilter/nfnetlink_queue";
+        // Not there before the kernel's module is, which is loaded with the first queue.
+        let queues = "cat /proc/thread-self/net/netfilter/nfnetlink_queue 2>/dev/null || true";
         let script = format!("nft list ruleset; iptables-save 2>/dev/null | grep -v '^#'; {queues}");
         self.near(|| block_on(run(Spawn::new("sh").args(["-c", &script]), WITHIN))).expect("prints").text()
     }
@@ -222,6 +224,11 @@ impl Victim {
 
     pub(crate) fn running(script: &[&str]) -> Self {
         Self { child: Spawn::new("sh").args(script).spawn().expect("starts") }
+    }
+
+    /// In a control group.
+    pub(crate) fn in_group(group: &Cgroup) -> Self {
+        Self { child: Spawn::new("sleep").arg("600").cgroup(group.dir()).spawn().expect("starts") }
     }
 
     pub(crate) fn identity(&self) -> Identity {

@@ -6,6 +6,7 @@ use firedrill_host::process::{OpenFilesLimit, Signal};
 use firedrill_host::usage;
 use firedrill_model::attack::AttackState;
 use firedrill_model::{AttackSpec, Fault, Span};
+use std::path::PathBuf;
 use std::time::Instant;
 
 const STEPS: [&str; 6] = ["Journalled", "Injected", "Verified", "Undoing", "Undone", "Forgotten"];
@@ -20,8 +21,11 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) fn new() -> Self {
-        let mut scene =
-            Self { lab: Lab::new(), volume: SmallVolume::new(), victim: Victim::new(), before: String::new() };
+        Self::with(Victim::new())
+    }
+
+    pub(crate) fn with(victim: Victim) -> Self {
+        let mut scene = Self { lab: Lab::new(), volume: SmallVolume::new(), victim, before: String::new() };
         scene.before = scene.seen();
         scene
     }
@@ -52,8 +56,7 @@ impl Scene {
         eventually(&format!("the end of workers after {after}"), || workers().is_empty());
         assert_eq!(self.seen(), self.before, "{after}");
         assert_eq!(self.lab.journalled(), [""; 0], "{after}");
-        let groups = ["blkio", "cpu", "unified"].map(|name| format!("/sys/fs/cgroup/{name}/firedrill-{}", self.id()));
-        assert!(groups.iter().all(|group| !std::path::Path::new(group).exists()), "{after}");
+        assert_eq!(groups_named(&format!("firedrill-{}", self.id())), [""; 0].map(PathBuf::from), "{after}");
     }
 
     /// Crashes the holder at every step, and has the next agent, or the rescue process, clean up.
@@ -77,6 +80,20 @@ impl Scene {
             self.assert_clean(&after);
         }
     }
+}
+
+/// Control groups of that name in any hierarchy.
+pub(crate) fn groups_named(name: &str) -> Vec<PathBuf> {
+    let (mut found, mut dirs) = (Vec::new(), vec![PathBuf::from("/sys/fs/cgroup")]);
+    while let Some(dir) = dirs.pop() {
+        // Groups of others come and go meanwhile.
+        let entries = std::fs::read_dir(&dir).into_iter().flatten().flatten();
+        dirs.extend(entries.filter(|one| one.file_type().is_ok_and(|kind| kind.is_dir())).map(|one| one.path()));
+        if dir.ends_with(name) {
+            found.push(dir);
+        }
+    }
+    found
 }
 
 #[test]
