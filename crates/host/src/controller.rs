@@ -3,6 +3,7 @@
 use crate::HostError;
 use crate::cgroup::Cgroup;
 use crate::process::Identity;
+use std::ffi::CString;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -133,6 +134,37 @@ impl Cgroup {
     }
 }
 
+/// Notes on a group itself, in the kernel, where every process sees them and where they end with the group. Kernels
+/// before 5.7 keep none.
+impl Cgroup {
+    /// Whether there is a note of that name.
+    #[must_use]
+    pub fn is_marked(&self, name: &str) -> bool {
+        let Some((path, name)) = self.note(name) else { return false };
+        // SAFETY: two C strings that live until the call returns; with a size of 0 nothing is written.
+        unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), std::ptr::null_mut(), 0) >= 0 }
+    }
+
+    /// Makes the note; one that is there stays. Where the kernel keeps none, that is no error.
+    pub fn mark(&self, name: &str) {
+        let Some((path, name)) = self.note(name) else { return };
+        // SAFETY: two C strings that live until the call returns, and a value of no bytes.
+        let _kept = unsafe { libc::setxattr(path.as_ptr(), name.as_ptr(), std::ptr::null(), 0, 0) };
+    }
+
+    /// Removes the note; none is no error.
+    pub fn unmark(&self, name: &str) {
+        let Some((path, name)) = self.note(name) else { return };
+        // SAFETY: two C strings that live until the call returns.
+        let _gone = unsafe { libc::removexattr(path.as_ptr(), name.as_ptr()) };
+    }
+
+    fn note(&self, name: &str) -> Option<(CString, CString)> {
+        let path = CString::new(self.dir().as_os_str().as_encoded_bytes()).ok()?;
+        Some((path, CString::new(format!("user.firedrill.{name}")).ok()?))
+    }
+}
+
 /// A storage device as a whole, which is what can be limited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Disk {
@@ -196,6 +228,19 @@ mod tests {
         assert_eq!(found("cgroup2", ""), Some((unified.clone(), unified.join("system.slice/db.service"))));
         assert_eq!(found("cgroup", "memory"), None);
         assert_eq!(find("3:blkio:/elsewhere", MOUNTS, "cgroup", "blkio"), None, "not to be seen through this mount");
+    }
+
+    #[test]
+    fn a_note_is_there_until_it_is_removed() {
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("temp dir");
+        let group = Cgroup::in_dir(dir.path());
+        assert!(!group.is_marked("cpu"));
+        group.mark("cpu");
+        group.mark("cpu");
+        assert!(group.is_marked("cpu") && !group.is_marked("io"));
+        group.unmark("cpu");
+        group.unmark("cpu");
+        assert!(!group.is_marked("cpu"));
     }
 
     #[test]

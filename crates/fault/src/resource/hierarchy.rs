@@ -42,8 +42,10 @@ pub(super) struct Choice {
     pub(super) moved_from: Option<PathBuf>,
     /// Another attack has made it and moved the process.
     pub(super) shared: bool,
-    /// What is to be passed on, from the root down.
+    /// What is to be passed on because of attacks, from the root down, and taken back when nobody uses it.
     pub(super) given: Vec<Given>,
+    /// All that must be passed on, also by others.
+    pub(super) needed: Vec<Given>,
 }
 
 impl Choice {
@@ -75,11 +77,17 @@ impl Choice {
         } else {
             new(beside(&here, member, target)?)
         };
-        let given = match member.version {
+        let needed = match member.version {
             Version::One => Vec::new(),
-            Version::Two => to_be_given(member, &group, controller, &records)?,
+            Version::Two => needed(member, &group, controller)?,
         };
-        Ok(Self { group, moved_from, shared, given })
+        let mut given = Vec::new();
+        for one in &needed {
+            if one.is_ours()? {
+                given.push(one.clone());
+            }
+        }
+        Ok(Self { group, moved_from, shared, given, needed })
     }
 }
 
@@ -126,24 +134,20 @@ fn beside<'a>(here: &'a Path, member: &Membership, target: &Target) -> Result<&'
     })
 }
 
-/// Groups from the root down to the one above that must pass the controller on, and do not, or do so only because of
-/// another attack, which must not end it alone.
-fn to_be_given(member: &Membership, group: &Path, controller: &str, records: &[Place]) -> Result<Vec<Given>, Refusal> {
+/// Groups from the root down to the one above, all of which must pass the controller on.
+fn needed(member: &Membership, group: &Path, controller: &str) -> Result<Vec<Given>, Refusal> {
     let above: Vec<&Path> = group.ancestors().skip(1).take_while(|dir| dir.starts_with(&member.mount)).collect();
     let mut needed = Vec::new();
     for dir in above.into_iter().rev() {
-        let given = Given { dir: dir.to_owned(), controller: controller.to_owned() };
-        let passed_on = given.in_force()?;
-        if !passed_on && !is_true_root(dir) && !own_processes(dir)?.is_empty() {
+        let one = Given { dir: dir.to_owned(), controller: controller.to_owned() };
+        if !one.in_force()? && !is_true_root(dir) && !own_processes(dir)?.is_empty() {
             return Err(Refusal(format!(
                 "the cgroup {} has processes of its own, so that the kernel limits none below it: move them into a group \
                  below it",
                 dir.display()
             )));
         }
-        if !passed_on || records.iter().any(|place| place.given.contains(&given)) {
-            needed.push(given);
-        }
+        needed.push(one);
     }
     Ok(needed)
 }
@@ -163,21 +167,37 @@ impl Given {
         Ok(passed_on.split_whitespace().any(|one| one == self.controller))
     }
 
-    /// Passes it on.
+    /// Nobody passes it on yet, or an attack of this or another agent has begun to: that agent may end earlier.
+    fn is_ours(&self) -> Result<bool, HostError> {
+        Ok(!self.in_force()? || Cgroup::in_dir(&self.dir).is_marked(&self.controller))
+    }
+
+    /// Passes it on. What is passed on already stays as it is.
     pub(super) fn give(&self) -> Result<(), HostError> {
-        Cgroup::in_dir(&self.dir).write(PASSED_ON, &format!("+{}", self.controller))
+        if self.in_force()? {
+            return Ok(());
+        }
+        let group = Cgroup::in_dir(&self.dir);
+        group.mark(&self.controller);
+        group.write(PASSED_ON, &format!("+{}", self.controller))
     }
 
     /// Ends that, unless somebody uses it: the kernel would take away all that is set below without a word.
     pub(super) fn take_back(&self) -> Result<(), HostError> {
-        if self.is_out()? {
+        let group = Cgroup::in_dir(&self.dir);
+        if !self.is_out()? {
+            match group.write(PASSED_ON, &format!("-{}", self.controller)) {
+                // A group below passes it on since a moment ago: the next attack takes it back.
+                Err(problem) if problem.errno() == Some(libc::EBUSY) => return Ok(()),
+                Err(problem) if !is_gone(&problem) => return Err(problem),
+                _ => {}
+            }
+        } else if self.is_used() {
             return Ok(());
         }
-        match Cgroup::in_dir(&self.dir).write(PASSED_ON, &format!("-{}", self.controller)) {
-            // A group below passes it on since a moment ago.
-            Err(problem) if problem.errno() == Some(libc::EBUSY) || is_gone(&problem) => Ok(()),
-            other => other,
-        }
+        // Whoever passes it on from now on is not us.
+        group.unmark(&self.controller);
+        Ok(())
     }
 
     /// It is not passed on any more, or for somebody else only.

@@ -45,6 +45,8 @@ pub(super) struct Place {
 pub(super) struct Limit {
     pub(super) place: Place,
     pub(super) target: Target,
+    /// What groups above must pass on, whoever tells them to.
+    needed: Vec<Given>,
     _claim: Claim,
 }
 
@@ -82,7 +84,8 @@ impl Limit {
         whole_group: bool,
     ) -> Result<Self, Refusal> {
         let controller = controller_of(&settings);
-        let Choice { group, moved_from, shared, given } = Choice::of(asked, &target, member, controller, whole_group)?;
+        let Choice { group, moved_from, shared, given, needed } =
+            Choice::of(asked, &target, member, controller, whole_group)?;
         let object = if moved_from.is_some() {
             // Its group is another one as soon as it was moved once.
             format!("the {controller} cgroup of process {}", target.identity.pid)
@@ -95,12 +98,12 @@ impl Limit {
             return Err(Refusal(format!("the cgroup {} is there already, and not of this attack", group.display())));
         }
         let settings = settings.into_iter().map(|setting| {
-            let before = if is_new { None } else { setting.before(&Cgroup::in_dir(&group), !given.is_empty())? };
+            let before = if is_new { None } else { setting.before(&Cgroup::in_dir(&group), !needed.is_empty())? };
             Ok((setting, before))
         });
         let before = settings.collect::<Result<_, Refusal>>()?;
         let place = Place { claim: claim.object().to_owned(), group, before, moved_from, given };
-        Ok(Self { place, target, _claim: claim })
+        Ok(Self { place, target, needed, _claim: claim })
     }
 
     /// For the description of the mechanism.
@@ -119,8 +122,8 @@ impl Limit {
     /// The limit is set before the process comes under it.
     pub(super) fn set(&self) -> Result<(), Failure> {
         let group = self.group();
-        for given in &self.place.given {
-            given.give()?;
+        for one in &self.needed {
+            one.give()?;
         }
         // Another attack may have made it, and may end between then and now.
         if self.place.moved_from.is_some() && !group.exists() {

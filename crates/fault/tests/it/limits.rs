@@ -1,6 +1,6 @@
 //! Limits through cgroups: a process gets less, and afterwards is where it was.
 
-use crate::lab::{LocalAgent, Victim, WITHIN, attack, block_on, eventually, id, with_workers};
+use crate::lab::{Agent, LocalAgent, Victim, WITHIN, attack, block_on, eventually, id, with_workers};
 use crate::resource_crash::{Scene, groups_named};
 use firedrill_host::cgroup::Cgroup;
 use firedrill_host::controller::{Controller, Membership, Version};
@@ -95,8 +95,7 @@ async fn in_and_out(victim: &Victim, stem: &str, fault: Fault) {
 #[tokio::test(flavor = "current_thread")]
 async fn a_process_gets_less_processor_time() {
     let victim = Victim::running(&["-c", "while :; do :; done"]);
-    let fault = Fault::new("cpu-quota").with("process", victim.select()).with("cores", 0.2);
-    in_and_out(&victim, "quota", fault).await;
+    in_and_out(&victim, "quota", quota(&victim)).await;
 }
 
 #[tokio::test(flavor = "current_thread")]
@@ -111,35 +110,42 @@ async fn the_limit_of_a_service_is_put_back() {
     let (victim, beside) = (Victim::in_group(&service.group), Victim::in_group(&service.group));
     let local = LocalAgent::new();
     let agent = local.open_with(with_workers(&local.path())).await;
-    let fault = Fault::new("cpu-quota").with("process", victim.select()).with("cores", 0.2).with("whole_group", true);
     // First nothing is set, and in version 2 nothing can be: the slice does not pass the controller on.
-    for limited_before in [false, true] {
-        if limited_before {
-            set_quota(&service, 50_000);
-        }
-        let before = (service.seen(), groups(&victim), groups(&beside));
-        let name = format!("whole-{limited_before}");
-        let report = agent.faults.inject(attack(&name, fault.clone())).await;
-        assert_eq!(report.state, AttackState::Active, "{}", report.evidence);
-        assert_ne!(service.seen(), before.0);
-        for _ in 0..2 {
-            let undone = agent.faults.undo(&id(&name)).await.expect("known");
-            assert_eq!(undone.state, AttackState::Undone, "{}", undone.evidence);
-            assert_eq!((service.seen(), groups(&victim), groups(&beside)), before);
-        }
-    }
+    let untouched = service.seen();
+    whole_group(&agent, &service, "first", &victim).await;
+    assert_eq!(service.seen(), untouched);
+    // It does during another attack, and then an administrator sets a limit of their own.
+    let name = unique(&beside, "other");
+    let other = agent.faults.inject(attack(&name, quota(&beside))).await;
+    assert_eq!(other.state, AttackState::Active, "{}", other.evidence);
+    let (file, limit, none) = match service.version {
+        Version::One => ("cpu.cfs_quota_us", "50000", "-1"),
+        Version::Two => ("cpu.max", "50000 100000", "max"),
+    };
+    service.group.write(file, limit).expect("sets");
+    whole_group(&agent, &service, "second", &victim).await;
+    assert_eq!(service.group.read(file).expect("reads").trim(), limit);
+    service.group.write(file, none).expect("sets");
+    let undone = agent.faults.undo(&id(&name)).await.expect("known");
+    assert_eq!(undone.state, AttackState::Undone, "{}", undone.evidence);
+    assert_eq!(service.seen(), untouched);
 }
 
-/// As an administrator does.
-fn set_quota(service: &Service, quota_us: u32) {
-    match service.version {
-        Version::One => service.group.write("cpu.cfs_quota_us", &quota_us.to_string()).expect("sets"),
-        Version::Two => {
-            for above in [service.slice.dir().parent().expect("has one"), service.slice.dir()] {
-                Cgroup::in_dir(above).write("cgroup.subtree_control", "+cpu").expect("passes on");
-            }
-            service.group.write("cpu.max", &format!("{quota_us} 100000")).expect("sets");
-        }
+fn quota(victim: &Victim) -> Fault {
+    // So little that the worker which measures it gets more on a busy machine, too.
+    Fault::new("cpu-quota").with("process", victim.select()).with("cores", 0.2)
+}
+
+/// An attack on all of a service, in and out again.
+async fn whole_group(agent: &Agent, service: &Service, name: &str, victim: &Victim) {
+    let before = (service.seen(), groups(victim));
+    let report = agent.faults.inject(attack(name, quota(victim).with("whole_group", true))).await;
+    assert_eq!(report.state, AttackState::Active, "{}", report.evidence);
+    assert_ne!(service.seen(), before.0);
+    for _ in 0..2 {
+        let undone = agent.faults.undo(&id(name)).await.expect("known");
+        assert_eq!(undone.state, AttackState::Undone, "{}", undone.evidence);
+        assert_eq!((service.seen(), groups(victim)), before);
     }
 }
 
@@ -148,8 +154,7 @@ async fn one_process_of_a_service_is_limited_alone() {
     let service = Service::new(Controller::Cpu);
     let (victim, beside) = (Victim::in_group(&service.group), Victim::in_group(&service.group));
     let before = (service.seen(), groups(&beside));
-    let fault = Fault::new("cpu-quota").with("process", victim.select()).with("cores", 0.2);
-    in_and_out(&victim, "one", fault).await;
+    in_and_out(&victim, "one", quota(&victim)).await;
     assert_eq!((service.seen(), groups(&beside)), before);
 }
 
@@ -167,15 +172,13 @@ async fn two_limits(victim: &Victim) {
     let local = LocalAgent::new();
     let agent = local.open_with(with_workers(&local.path())).await;
     let before = groups(victim);
-    // So little that the worker which measures it gets more on a busy machine, too.
-    let quota = Fault::new("cpu-quota").with("process", victim.select()).with("cores", 0.2);
     for reverse in [false, true] {
         let [one, two, three] = ["a", "b", "c"].map(|name| unique(victim, &format!("{name}-{reverse}")));
-        for spec in [attack(&one, quota.clone()), attack(&two, throttle(victim))] {
+        for spec in [attack(&one, quota(victim)), attack(&two, throttle(victim))] {
             let report = agent.faults.inject(spec).await;
             assert_eq!(report.state, AttackState::Active, "{}", report.evidence);
         }
-        let again = agent.faults.inject(attack(&three, quota.clone())).await;
+        let again = agent.faults.inject(attack(&three, quota(victim))).await;
         assert!(again.evidence.contains("another attack"), "{}", again.evidence);
         let ([first, last], limit) = if reverse { ([two, one], "cpu.max") } else { ([one, two], "io.max") };
         let undone = agent.faults.undo(&id(&first)).await.expect("known");
