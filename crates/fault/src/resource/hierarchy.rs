@@ -162,7 +162,8 @@ fn own_processes(dir: &Path) -> Result<String, HostError> {
 }
 
 impl Given {
-    fn in_force(&self) -> Result<bool, HostError> {
+    /// Whether the group passes it on.
+    pub(super) fn in_force(&self) -> Result<bool, HostError> {
         let passed_on = Cgroup::in_dir(&self.dir).read(PASSED_ON)?;
         Ok(passed_on.split_whitespace().any(|one| one == self.controller))
     }

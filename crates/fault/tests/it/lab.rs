@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
-/// No condition of these tests takes this long.
-pub(crate) const WITHIN: Duration = Duration::from_secs(20);
+/// No condition of these tests takes this long, on emulated processors (docs/kernels.md) that others use, too.
+pub(crate) const WITHIN: Duration = Duration::from_secs(60);
 
 pub(crate) const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 79, 0, 1));
 pub(crate) const THERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 79, 0, 2));
