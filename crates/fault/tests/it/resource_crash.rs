@@ -7,7 +7,6 @@ use firedrill_host::usage;
 use firedrill_model::attack::AttackState;
 use firedrill_model::{AttackSpec, Fault, Span};
 use std::path::PathBuf;
-use std::time::Instant;
 
 const STEPS: [&str; 6] = ["Journalled", "Injected", "Verified", "Undoing", "Undone", "Forgotten"];
 
@@ -143,7 +142,8 @@ fn a_crash_leaves_no_disk_load() {
 #[test]
 fn a_hung_holder_keeps_no_load_in_place() {
     let scene = Scene::new();
-    let spec = attack("r", Fault::new("cpu").with("load", 10));
+    // So long that whatever ends it is not its deadline.
+    let spec = AttackSpec { duration: Span::secs(600), ..attack("r", Fault::new("cpu").with("load", 10)) };
     let holder = scene.lab.holder(&[], &[spec]);
     let workers = || workers_of(scene.lab.journal());
     eventually("the load", || {
@@ -156,9 +156,8 @@ fn a_hung_holder_keeps_no_load_in_place() {
     // Past the verification and its longer first lease.
     std::thread::sleep(std::time::Duration::from_millis(1500));
     holder.signal(Signal::SIGSTOP);
-    let began = Instant::now();
+    // Five seconds on a machine that was done with the verification; a slow one may still have its first lease.
     eventually("the end of the lease", || workers().is_empty());
-    assert!(began.elapsed().as_secs() < 9, "{:?}", began.elapsed());
     holder.signal(Signal::SIGCONT);
     eventually("the holder's own end of the attack", || scene.lab.journalled().is_empty());
 }
