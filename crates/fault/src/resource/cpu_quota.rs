@@ -33,6 +33,8 @@ const OVER_PART: f64 = 0.15;
 const OVER_CORES: f64 = 0.05;
 
 /// A process gets at most so much processor time, by default the database server of the node that is attacked.
+///
+/// A process that shares its cgroup (version 2) with others is moved out of it for that time, away from its other limits.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub(crate) struct CpuQuota {
     /// Which process, when it is not the database server.

@@ -39,6 +39,8 @@ const PREPARED_WITHIN: Duration = Duration::from_secs(10);
 
 /// A process reads or writes a device only so fast, by default the database server of the node that is attacked.
 ///
+/// A process that shares its cgroup (version 2) with others is moved out of it for that time, away from its other limits.
+///
 /// Give one or more of `read`, `write`, `read_operations` and `write_operations`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub(crate) struct IoThrottle {

@@ -8,6 +8,7 @@ pub(crate) mod cpu_quota;
 pub(crate) mod descriptors;
 pub(crate) mod disk_fill;
 pub(crate) mod disk_io;
+mod hierarchy;
 pub(crate) mod inodes;
 pub(crate) mod io_throttle;
 mod level;
