@@ -28,12 +28,12 @@ impl Scene {
         format!("{}{}{}", self.target.limits(), self.target.filter(), self.lab.filter())
     }
 
-    /// Short enough that the undo begins by itself soon, long enough to be measured before.
-    fn attack(&self, fault: &Fault) -> AttackSpec {
-        // A quota is measured for a second, a memory limit until somebody is killed.
-        let measured = matches!(fault.kind.as_str(), "cpu-quota" | "memory-limit");
+    /// An attack that comes to that step: late ones are passed when its time is over, measured or not; before early ones it
+    /// must not be over, however slow the machine is.
+    fn attack(&self, fault: &Fault, step: &str) -> AttackSpec {
+        let late = ["Undoing", "Undone", "Forgotten"].contains(&step);
+        let duration = if late { Span::millis(1000) } else { Span::secs(60) };
         let fault = fault.clone().with("container", self.target.name());
-        let duration = Span::millis(if measured { 2500 } else { 1000 });
         AttackSpec { duration, ..attack(self.target.name(), fault) }
     }
 
@@ -50,25 +50,25 @@ impl Scene {
     fn crash_everywhere(&self, fault: &Fault) {
         for step in STEPS {
             let after = format!("{fault} crashed at {step}");
-            self.lab.holder(&["--crash", step], &[self.attack(fault)]).dies();
+            self.lab.holder(&["--crash", step], &[self.attack(fault, step)]).dies();
             self.next_agent_cleans_up(step != "Forgotten", &after);
             self.assert_clean(&after);
         }
         for step in ["Injected", "Verified"] {
             let after = format!("{fault} crashed at {step}, with a rescue process");
-            self.lab.holder(&["--rescue", "--crash", step], &[self.attack(fault)]).dies();
+            self.lab.holder(&["--rescue", "--crash", step], &[self.attack(fault, step)]).dies();
             eventually(&format!("the rescue after {after}"), || self.lab.journalled().is_empty());
             self.assert_clean(&after);
         }
         // The container is gone, or is another one, when somebody comes to clean up.
         let after = format!("{fault} crashed, and the container ended");
-        self.lab.holder(&["--crash", "Verified"], &[self.attack(fault)]).dies();
+        self.lab.holder(&["--crash", "Verified"], &[self.attack(fault, "Verified")]).dies();
         self.target.remove();
         self.next_agent_cleans_up(true, &after);
         self.target.start(&self.lab);
         self.assert_clean(&after);
         let after = format!("{fault} crashed, and the container was started again");
-        self.lab.holder(&["--crash", "Verified"], &[self.attack(fault)]).dies();
+        self.lab.holder(&["--crash", "Verified"], &[self.attack(fault, "Verified")]).dies();
         self.target.restart(&self.lab);
         self.next_agent_cleans_up(true, &after);
         self.assert_clean(&after);
@@ -123,8 +123,7 @@ fn a_crash_leaves_no_limit_on_the_memory_of_a_container() {
 #[test]
 fn a_hung_holder_keeps_no_rules_in_a_container() {
     let scene = Scene::new();
-    let spec = AttackSpec { duration: Span::secs(60), ..scene.attack(&Fault::new("partition")) };
-    let holder = scene.lab.holder(&[], &[spec]);
+    let holder = scene.lab.holder(&[], &[scene.attack(&Fault::new("partition"), "Verified")]);
     eventually("the cut", || !scene.target.reaches());
     holder.signal(firedrill_host::process::Signal::SIGSTOP);
     eventually("the end of the lease", || scene.target.reaches());
