@@ -9,6 +9,7 @@
 mod bench;
 mod ci;
 mod generate;
+mod kernels;
 mod shell;
 mod tidy;
 
@@ -20,6 +21,8 @@ usage: cargo xtask COMMAND
   ci [STAGE…]          all checks, or only the named stages; `ci --list` names them
   tidy                 rules that no compiler knows: sizes, layers, documents
   generate [--check]   write generated files; with --check only say whether they are fresh
+  kernels [--only KERNEL] [--tests TEXT] [--page]
+                       tests of faults on stock kernels of Debian in qemu; --page writes docs/kernels.md
   bench [--only NAME]… [--runs N] [--quiet-within SECONDS] [--program FILE]
                        the figures of docs/benchmarks.md; needs root and the release build of the program";
 
@@ -43,6 +46,7 @@ fn run() -> Result<()> {
             Ok(())
         }
         ["ci", stages @ ..] => ci::run(stages),
+        ["kernels", arguments @ ..] => kernels::run(arguments),
         ["bench", arguments @ ..] => bench::run(arguments),
         ["tidy"] => tidy::run(),
         ["generate"] => generate::run(generate::Mode::Write),

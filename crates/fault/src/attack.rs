@@ -2,8 +2,9 @@
 //! between, a step that may have left something behind is followed by the undo.
 
 use crate::faults::Context;
+use crate::inside;
 use crate::journal::{Journal, Record, Undo};
-use crate::kinds::{self, Asked, Effect, Mechanism};
+use crate::kinds::{self, Asked, Effect, Kind, Mechanism};
 use crate::pulse::{Phase, Pulse};
 use crate::rescue::Lifeline;
 use firedrill_host::clock;
@@ -132,12 +133,13 @@ impl Attack {
         let mechanism = tokio::select! {
             biased;
             reason = stopped(&mut self.stop) => return Err(format!("it was called off before it began: {reason}")),
-            checked = (kind.preflight)(asked) => checked.map_err(|refusal| refusal.0)?,
+            checked = inside::preflight(kind, asked) => checked.map_err(|refusal| refusal.0)?,
         };
         let who = (id, self.ground.context.host.clone());
         let what = (spec.fault.clone(), lasting);
         let undo = mechanism.undo().map_err(|problem| problem.to_string())?;
-        let record = Record::new(who, what, mechanism.describe(), undo).map_err(|problem| problem.to_string())?;
+        let mut record = Record::new(who, what, mechanism.describe(), undo).map_err(|problem| problem.to_string())?;
+        record.inside = mechanism.inside();
         self.write(&record).await?;
         if let Some(lifeline) = &self.ground.lifeline {
             lifeline.journal_changed();
@@ -159,6 +161,7 @@ impl Attack {
             state: AttackState::Refused,
             text: format!("the host refused it: {}", problem.0),
         })?;
+        self.latest.send_modify(|report| report.in_place = Some(clock::wall()));
         self.step(Step::Injected);
         // A signal has no duration: its effect may be waited for longer than that.
         let instant = record.undo.is_nothing();
@@ -327,15 +330,23 @@ pub(crate) async fn take_out(record: &Record) -> Result<String, String> {
     let mut attempts = 0;
     loop {
         attempts += 1;
-        let undone = match (kind.undo)(&record.undo).await {
-            Ok(()) => (kind.verify_undone)(&record.undo).await.map_err(|still| still.0),
-            Err(problem) => Err(problem.0),
+        let undone = match &record.inside {
+            None => undo_once(kind, &record.undo).await,
+            Some(inside) => inside.undo(kind, &record.undo).await,
         };
         match undone {
             Err(_) if attempts < UNDO_ATTEMPTS => sleep(UNDO_PAUSE).await,
             Err(problem) => return Err(format!("it could not be taken out in {attempts} attempts: {problem}")),
             Ok(seen) => return Ok(seen),
         }
+    }
+}
+
+/// One attempt, in the namespace of the calling thread.
+pub(crate) async fn undo_once(kind: &Kind, undo: &Undo) -> Result<String, String> {
+    match (kind.undo)(undo).await {
+        Ok(()) => (kind.verify_undone)(undo).await.map_err(|still| still.0),
+        Err(problem) => Err(problem.0),
     }
 }
 

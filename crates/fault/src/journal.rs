@@ -7,6 +7,7 @@
 //! A draft that is found was never followed by an injection, and is removed.
 
 use crate::FaultError;
+use crate::inside::Inside;
 use firedrill_host::clock;
 use firedrill_host::process::Identity;
 use firedrill_model::{AttackId, Fault, HostName, Span, Timestamp};
@@ -75,6 +76,9 @@ pub struct Record {
     pub mechanism: String,
     /// How to take it out.
     pub undo: Undo,
+    /// In which namespace that must be done, when not in that of this agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inside: Option<Inside>,
     /// The boot during which it was injected: after another boot nothing of it can be left.
     pub boot_id: String,
     /// The process that holds it.
@@ -103,6 +107,7 @@ impl Record {
             fault,
             mechanism,
             undo,
+            inside: None,
             boot_id: clock::boot_id()?,
             holder: Identity::current()?,
             written_at: now,

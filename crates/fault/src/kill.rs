@@ -28,6 +28,9 @@ pub(crate) struct Kill {
     signal: String,
     /// Which process, when it is not the database server.
     process: Option<ProcessSelector>,
+    /// The container whose main process it is, or all of whose processes with `which: all`: by name, id or the beginning
+    /// of an id.
+    container: Option<String>,
     /// Which of several that `process` finds.
     #[serde(default)]
     which: Which,
@@ -44,6 +47,7 @@ impl Parameters for Kill {
     const PULSES: bool = false;
 
     fn check(&self) -> Result<(), String> {
+        target::check_aim(self.process.as_ref(), self.container.as_ref())?;
         parse(&self.signal).map(drop)
     }
 }
@@ -64,9 +68,9 @@ pub(crate) static KIND: Kind = Kind {
 
 fn preflight(asked: Asked) -> Checking {
     Box::pin(async move {
-        let Kill { signal, process, which, tree } = asked.parameters()?;
+        let Kill { signal, process, container, which, tree } = asked.parameters()?;
         let signal = parse(&signal).map_err(Refusal)?;
-        let targets = target::find_all(process.as_ref(), which, tree, &asked)?;
+        let targets = target::find_all(target::aim(process, container).as_ref(), which, tree, &asked)?;
         Ok(Box::new(Shot { signal, targets, sent: None }) as Box<dyn Mechanism>)
     })
 }

@@ -1,8 +1,11 @@
 //! The table of faults: one line each.
 
+use crate::inside::Inside;
 use crate::journal::Undo;
 use crate::network::{bandwidth, connection_limit, corruption, dns, duplication, latency, loss, partition, reset};
-use crate::resource::{cpu, cpu_quota, descriptors, disk_fill, disk_io, inodes, io_throttle, memory, threads};
+use crate::resource::{
+    cpu, cpu_quota, descriptors, disk_fill, disk_io, inodes, io_throttle, memory, memory_limit, pids_limit, threads,
+};
 use crate::shape::{self, Parameters, Shape};
 use crate::state::{crash_loop, host_down, time_skew};
 use crate::{Context, FaultError, engine, kill, pause, storage};
@@ -106,6 +109,8 @@ pub static KINDS: &[&Kind] = &[
     &threads::KIND,
     &cpu_quota::KIND,
     &io_throttle::KIND,
+    &memory_limit::KIND,
+    &pids_limit::KIND,
     &engine::connections::KIND,
     &engine::deadlocks::KIND,
     &engine::delay_replication::KIND,
@@ -197,6 +202,11 @@ pub(crate) trait Mechanism: Send {
 
     /// What the journal must hold before [`Mechanism::inject`].
     fn undo(&self) -> Result<Undo, FaultError>;
+
+    /// In which namespace it is, when not in that of this agent.
+    fn inside(&self) -> Option<Inside> {
+        None
+    }
 
     /// Puts it in place. `lease` is how long it lasts unless renewed, where the kernel can count that.
     fn inject(&mut self, lease: Duration) -> Pending<'_, Result<(), Failure>>;

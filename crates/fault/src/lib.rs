@@ -16,9 +16,11 @@
 mod attack;
 mod availability;
 mod claim;
+mod container;
 mod engine;
 mod error;
 mod faults;
+mod inside;
 pub mod journal;
 mod kill;
 pub mod kinds;
@@ -36,9 +38,10 @@ mod target;
 pub mod worker;
 
 pub use attack::Step;
-pub use availability::{Availability, check_host};
+pub use availability::{AT_CGROUPS, AT_CONTAINERS, Availability, check_host, check_scopes};
 pub use error::FaultError;
 pub use faults::{ATTACKS_MAX, Context, Faults, FindAdmin, FindDatabase, OnStep, TakeDown};
+pub use inside::Inside;
 pub use last_resort::{Undone, undo_everything};
 pub use rescue::rescue;
 pub use shape::{Input, Parameter, Shape, check_fault as check};

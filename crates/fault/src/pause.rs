@@ -1,4 +1,8 @@
-//! Pause: a process is stopped (SIGSTOP), its ports and connections stay open, and it is continued later.
+//! Pause: a process is stopped, its ports and connections stay open, and it is continued later.
+//!
+//! By signals (here), or together with all of its cgroup by the kernel's freezer ([`freezer`]).
+
+mod freezer;
 
 use crate::FaultError;
 use crate::journal::Undo;
@@ -21,21 +25,43 @@ const CONTINUED_WITHIN: Duration = Duration::from_secs(2);
 /// How often the states of threads are looked at meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
-/// The process, by default the database server of the node that is attacked, is stopped (SIGSTOP) and later continued.
+/// The process, by default the database server of the node that is attacked, is stopped and later continued.
 /// Its ports stay open and its connections stay up: it looks alive to everything that does not ask it something.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct Pause {
     /// Which process, when it is not the database server.
     process: Option<ProcessSelector>,
+    /// The container whose main process it is, or all of whose processes with `which: all`: by name, id or the beginning
+    /// of an id.
+    container: Option<String>,
     /// Which of several that `process` finds.
     #[serde(default)]
     which: Which,
     /// Also all that they have started.
     #[serde(default)]
     tree: bool,
+    /// By what.
+    #[serde(default)]
+    means: Means,
 }
 
-impl Parameters for Pause {}
+/// By what processes are stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+enum Means {
+    /// SIGSTOP to each: its parent can tell.
+    #[default]
+    Signals,
+    /// The kernel's freezer stops all of its cgroup (container, service), with what is forked meanwhile, and nobody inside can
+    /// tell; `which` and `tree` make no difference.
+    Freezer,
+}
+
+impl Parameters for Pause {
+    fn check(&self) -> Result<(), String> {
+        target::check_aim(self.process.as_ref(), self.container.as_ref())
+    }
+}
 
 pub(crate) static KIND: Kind = Kind {
     name: "pause",
@@ -45,11 +71,19 @@ pub(crate) static KIND: Kind = Kind {
     instant: false,
     shape: Shape::of::<Pause>(),
     needs: &[Need::Capability(Capability::Kill)],
-    mechanism: || Ok("SIGSTOP through a pidfd".to_owned()),
+    mechanism: || Ok(format!("SIGSTOP through a pidfd; {}", freezer::available())),
     preflight,
     undo,
     verify_undone,
 };
+
+/// What the journal holds.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Held {
+    Frozen(freezer::Frozen),
+    Stopped(Stopped),
+}
 
 /// What is continued, if it still is the same process.
 #[derive(Debug, Serialize, Deserialize)]
@@ -67,8 +101,11 @@ impl Stopped {
 
 fn preflight(asked: Asked) -> Checking {
     Box::pin(async move {
-        let Pause { process, which, tree } = asked.parameters()?;
-        let targets = target::find_all(process.as_ref(), which, tree, &asked)?;
+        let Pause { process, container, which, tree, means } = asked.parameters()?;
+        let targets = target::find_all(target::aim(process, container).as_ref(), which, tree, &asked)?;
+        if means == Means::Freezer {
+            return freezer::prepare(&asked, targets);
+        }
         for target in &targets {
             if let Some(state @ (State::Stopped | State::Traced)) = target.identity.state() {
                 return Err(Refusal(format!(
@@ -95,7 +132,7 @@ impl Mechanism for Stop {
     fn undo(&self) -> Result<Undo, FaultError> {
         let mut all = self.targets.iter().map(|target| target.identity);
         match all.next() {
-            Some(process) => Undo::by(&Stopped { process, others: all.collect() }),
+            Some(process) => Undo::by(&Held::Stopped(Stopped { process, others: all.collect() })),
             None => Ok(Undo::NOTHING),
         }
     }
@@ -134,7 +171,10 @@ impl Mechanism for Stop {
     }
 
     fn renew(&mut self, _lease: Duration) -> Result<(), String> {
-        Ok(())
+        match self.targets.first() {
+            Some(first) if self.targets.iter().all(|target| !target.identity.alive()) => first.still_runs(),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -158,7 +198,11 @@ async fn stands_still(target: &Target, sent: Instant) -> Result<usize, String> {
 
 fn undo(undo: &Undo) -> Pending<'_, Result<(), Failure>> {
     Box::pin(async move {
-        let Some(stopped) = undo.read::<Stopped>()? else { return Ok(()) };
+        let stopped = match undo.read::<Held>()? {
+            None => return Ok(()),
+            Some(Held::Frozen(frozen)) => return frozen.undo(),
+            Some(Held::Stopped(stopped)) => stopped,
+        };
         for process in stopped.all() {
             match process.open()?.map(|handle| handle.signal(Signal::SIGCONT)) {
                 None | Some(Ok(()) | Err(HostError::NoProcess { .. })) => {}
@@ -171,7 +215,11 @@ fn undo(undo: &Undo) -> Pending<'_, Result<(), Failure>> {
 
 fn verify_undone(undo: &Undo) -> Pending<'_, Result<String, StillThere>> {
     Box::pin(async move {
-        let Some(stopped) = undo.read::<Stopped>()? else { return Ok("nothing was stopped".to_owned()) };
+        let stopped = match undo.read::<Held>()? {
+            None => return Ok("nothing was stopped".to_owned()),
+            Some(Held::Frozen(frozen)) => return frozen.verify_undone().await,
+            Some(Held::Stopped(stopped)) => stopped,
+        };
         let mut seen = Vec::new();
         for process in stopped.all() {
             seen.push(runs_again(process).await?);

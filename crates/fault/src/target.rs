@@ -1,6 +1,9 @@
 //! Which processes a fault means.
 
+use crate::container;
 use crate::kinds::{Asked, Refusal};
+use firedrill_host::container::Container;
+use firedrill_host::controller::{Controller, Membership};
 use firedrill_host::process::{self, Identity, Listed, Pidfd};
 use firedrill_model::attack::ProcessSelector;
 use schemars::JsonSchema;
@@ -16,6 +19,48 @@ pub(crate) struct Target {
     pub(crate) handle: Pidfd,
     /// For reports: `the database of east-1 (process 4242)`.
     pub(crate) name: String,
+    /// The container that was asked for, when one was: its cgroup is what is limited or frozen.
+    pub(crate) container: Option<Container>,
+}
+
+impl Target {
+    /// Its group in the hierarchy of a controller: that of the whole container, or the one where the process is.
+    pub(crate) fn membership(&self, controller: Controller) -> Result<Option<Membership>, Refusal> {
+        match &self.container {
+            Some(container) => container::membership(container, controller),
+            None => Ok(Membership::of(self.identity, controller)?),
+        }
+    }
+
+    /// Whether a limit is for all of the group: when it is asked for, and always for a container, which is its group.
+    pub(crate) const fn means_whole_group(&self, asked: bool) -> bool {
+        asked || self.container.is_some()
+    }
+
+    /// Says so when it has ended, and whether the container it was has been started again.
+    pub(crate) fn still_runs(&self) -> Result<(), String> {
+        match &self.container {
+            Some(container) => container::still_runs(container),
+            None if self.identity.alive() => Ok(()),
+            None => Err(format!("{} has ended", self.name)),
+        }
+    }
+}
+
+/// The parameters `process` and `container` as one.
+pub(crate) fn aim(process: Option<ProcessSelector>, container: Option<String>) -> Option<ProcessSelector> {
+    container.map(|container| ProcessSelector::Container { container }).or(process)
+}
+
+/// Refuses both parameters at a time.
+pub(crate) fn check_aim(process: Option<&ProcessSelector>, container: Option<&String>) -> Result<(), String> {
+    match (process, container) {
+        (Some(_), Some(_)) => {
+            Err("`process` and `container` are two ways to say whom; leave one of them out".to_owned())
+        }
+        (None, Some(name)) if name.is_empty() => Err("`container` names nobody".to_owned()),
+        _ => Ok(()),
+    }
 }
 
 /// Which of several processes that a selector finds.
@@ -53,6 +98,7 @@ pub(crate) fn find_all(
         )
     })?;
     let listed = process::list()?;
+    let mut container = None;
     let mut chosen = match &selector {
         ProcessSelector::Database { node } => {
             let found = (asked.context.database)(node);
@@ -60,6 +106,12 @@ pub(crate) fn find_all(
             vec![(identity, format!("the database of {node} (process {})", identity.pid))]
         }
         ProcessSelector::Pid { pid } => vec![(Identity::of(*pid)?, format!("process {pid}"))],
+        ProcessSelector::Container { container: name } => {
+            let found = firedrill_host::container::find(name)?;
+            let chosen = of_container(&found, which, &listed)?;
+            container = Some(found);
+            chosen
+        }
         broad => choose(matching(broad, &listed)?, which, &text(broad)).map_err(Refusal)?,
     };
     if tree {
@@ -72,7 +124,26 @@ pub(crate) fn find_all(
     if chosen.len() > TARGETS_MAX {
         return Err(Refusal(format!("{} are {} processes, more than {TARGETS_MAX}", text(&selector), chosen.len())));
     }
-    chosen.into_iter().map(|(identity, name)| take(identity, name)).collect()
+    let take = |(identity, name)| Ok(Target { container: container.clone(), ..take(identity, name)? });
+    chosen.into_iter().map(take).collect()
+}
+
+/// The main process, unless all are asked for, or one by its age.
+fn of_container(container: &Container, which: Which, listed: &[Listed]) -> Result<Vec<(Identity, String)>, Refusal> {
+    let title = container.title();
+    if which == Which::Only {
+        let init = container.init;
+        return Ok(vec![(init, format!("the main process of the container {title} (process {})", init.pid))]);
+    }
+    let inside = container.processes()?;
+    let own = own_family(listed);
+    if inside.iter().any(|one| own.contains(&one.pid)) {
+        return Err(Refusal(format!(
+            "this agent runs in the container {title}; attack its main process, or another one"
+        )));
+    }
+    let inside = listed.iter().filter(|one| inside.contains(&one.identity)).collect();
+    choose(inside, which, &format!("processes in the container {title}")).map_err(Refusal)
 }
 
 fn text(selector: &ProcessSelector) -> String {
@@ -83,6 +154,7 @@ fn text(selector: &ProcessSelector) -> String {
         ProcessSelector::User { user } => format!("processes of the user {user}"),
         ProcessSelector::Port { port } => format!("processes that listen on port {port}"),
         ProcessSelector::Cgroup { cgroup } => format!("processes in the cgroup {cgroup}"),
+        ProcessSelector::Container { container } => format!("processes of the container {container}"),
     }
 }
 
@@ -103,12 +175,14 @@ fn matching<'a>(selector: &ProcessSelector, listed: &'a [Listed]) -> Result<Vec<
         ProcessSelector::Cgroup { cgroup } => {
             eligible.filter(|one| process::in_cgroup(one.identity.pid, cgroup)).collect()
         }
-        ProcessSelector::Database { .. } | ProcessSelector::Pid { .. } => Vec::new(),
+        ProcessSelector::Database { .. } | ProcessSelector::Pid { .. } | ProcessSelector::Container { .. } => {
+            Vec::new()
+        }
     })
 }
 
 /// This process, those that it runs in (supervisor, shell, init), and its children that run the same program.
-fn own_family(listed: &[Listed]) -> BTreeSet<u32> {
+pub(crate) fn own_family(listed: &[Listed]) -> BTreeSet<u32> {
     let me = std::process::id();
     let of = |pid: u32| listed.iter().find(|one| one.identity.pid == pid);
     let mut family = BTreeSet::from([1, me]);
@@ -162,7 +236,7 @@ fn take(identity: Identity, name: String) -> Result<Target, Refusal> {
         return Err(Refusal(format!("{name} is a part of the kernel and takes no signals")));
     }
     let handle = identity.open()?.ok_or_else(|| Refusal(format!("{name} has ended already")))?;
-    Ok(Target { identity, handle, name })
+    Ok(Target { identity, handle, name, container: None })
 }
 
 /// Kernel threads are children of process 2 and have no program.

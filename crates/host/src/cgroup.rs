@@ -30,6 +30,18 @@ pub fn mount() -> Option<PathBuf> {
         .find(|candidate| candidate.join("cgroup.procs").exists())
 }
 
+/// The mount of version 2 alone, which is the only one that packets know; `None` when there is none.
+#[must_use]
+pub fn mount_of_version_2() -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/thread-self/mountinfo").unwrap_or_default();
+    // `id parent major:minor root mount-point options … - type source super-options`
+    let place = |line: &str| {
+        let (first, second) = line.split_once(" - ")?;
+        second.starts_with("cgroup2 ").then(|| first.split(' ').nth(4).map(PathBuf::from))?
+    };
+    mounts.lines().find_map(place)
+}
+
 impl Cgroup {
     /// The group of this path below the mount (`firedrill/default/east-1`), made with its parents when missing.
     pub fn create(name: &str) -> Result<Self, HostError> {

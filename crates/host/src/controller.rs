@@ -3,8 +3,10 @@
 use crate::HostError;
 use crate::cgroup::Cgroup;
 use crate::process::Identity;
+use serde::{Deserialize, Serialize};
+use std::ffi::CString;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// What a hierarchy can limit.
@@ -16,6 +18,10 @@ pub enum Controller {
     Io,
     /// Stopping and continuing all processes of a group.
     Freezer,
+    /// Memory.
+    Memory,
+    /// The number of processes and threads.
+    Pids,
 }
 
 impl Controller {
@@ -25,12 +31,15 @@ impl Controller {
             Self::Cpu => ("cpu", "cpu"),
             Self::Io => ("blkio", "io"),
             Self::Freezer => ("freezer", ""),
+            Self::Memory => ("memory", "memory"),
+            Self::Pids => ("pids", "pids"),
         }
     }
 }
 
 /// The two kinds of hierarchies, with different files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Version {
     /// One hierarchy for each controller.
     One,
@@ -47,34 +56,54 @@ pub struct Membership {
     pub mount: PathBuf,
     /// The group.
     pub group: Cgroup,
+    /// Where the process itself is: the group, or one below it when the group is that of its container.
+    pub leaf: Cgroup,
 }
 
 impl Membership {
     /// Finds it; `None` when no mounted hierarchy has the controller.
     pub fn of(process: Identity, controller: Controller) -> Result<Option<Self>, HostError> {
-        let read = |path: PathBuf| fs::read_to_string(&path).map_err(|problem| HostError::at("read", &path, problem));
-        let groups = match read(PathBuf::from(format!("/proc/{}/cgroup", process.pid))) {
-            Err(problem) if matches!(problem.errno(), Some(libc::ENOENT | libc::ESRCH)) => {
-                return Err(HostError::NoProcess { pid: process.pid });
-            }
-            other => other?,
-        };
-        let mounts = read(PathBuf::from("/proc/self/mountinfo"))?;
+        let (groups, mounts) = groups_and_mounts(process)?;
         let (one, two) = controller.names();
         if let Some((mount, dir)) = find(&groups, &mounts, "cgroup", one) {
-            return Ok(Some(Self { version: Version::One, mount, group: Cgroup::in_dir(dir) }));
+            return Ok(Some(Self::at(Version::One, mount, Cgroup::in_dir(dir))));
         }
         let Some((mount, dir)) = find(&groups, &mounts, "cgroup2", "") else { return Ok(None) };
         let offered = fs::read_to_string(mount.join("cgroup.controllers")).unwrap_or_default();
         let has = two.is_empty() || offered.split_whitespace().any(|offer| offer == two);
-        Ok(has.then(|| Self { version: Version::Two, mount, group: Cgroup::in_dir(dir) }))
+        Ok(has.then(|| Self::at(Version::Two, mount, Cgroup::in_dir(dir))))
     }
 
-    /// Whether it is the group of all that is in no other one, which cannot be limited.
+    /// Its group of version 2, whatever that can limit there; `None` when there is no such mount.
+    pub fn of_version_2(process: Identity) -> Result<Option<Self>, HostError> {
+        let (groups, mounts) = groups_and_mounts(process)?;
+        let found = find(&groups, &mounts, "cgroup2", "");
+        Ok(found.map(|(mount, dir)| Self::at(Version::Two, mount, Cgroup::in_dir(dir))))
+    }
+
+    fn at(version: Version, mount: PathBuf, group: Cgroup) -> Self {
+        Self { version, mount, leaf: group.clone(), group }
+    }
+
+    /// Whether it is the group of all that is in no other one, which cannot be limited. The root that a container sees
+    /// in version 2 is an ordinary group, and can; only those have a type.
     #[must_use]
     pub fn is_root(&self) -> bool {
-        self.group.dir() == self.mount
+        let is_top = self.group.dir() == self.mount;
+        is_top && (self.version == Version::One || !self.mount.join("cgroup.type").exists())
     }
+}
+
+/// The groups of a process, and what is mounted here.
+fn groups_and_mounts(process: Identity) -> Result<(String, String), HostError> {
+    let read = |path: PathBuf| fs::read_to_string(&path).map_err(|problem| HostError::at("read", &path, problem));
+    let groups = match read(PathBuf::from(format!("/proc/{}/cgroup", process.pid))) {
+        Err(problem) if matches!(problem.errno(), Some(libc::ENOENT | libc::ESRCH)) => {
+            return Err(HostError::NoProcess { pid: process.pid });
+        }
+        other => other?,
+    };
+    Ok((groups, read(PathBuf::from("/proc/self/mountinfo"))?))
 }
 
 /// The mount of a hierarchy and the directory in it where a process is. Lines of a process's `cgroup` file are
@@ -120,10 +149,45 @@ impl Cgroup {
         fs::read_to_string(&path).map_err(|problem| HostError::at("read", &path, problem))
     }
 
-    /// Writes to one of its files.
+    /// Writes to one of its files; one that is not there is an error (`ENOENT`).
     pub fn write(&self, file: &str, text: &str) -> Result<(), HostError> {
         let path = self.dir().join(file);
-        fs::write(&path, text).map_err(|problem| HostError::at("write to", &path, problem))
+        // Not asked to make the file: the kernel would say that nobody may, not that it is not there.
+        let opened = fs::OpenOptions::new().write(true).truncate(true).open(&path);
+        opened
+            .and_then(|mut opened| opened.write_all(text.as_bytes()))
+            .map_err(|problem| HostError::at("write to", &path, problem))
+    }
+}
+
+/// Notes on a group itself, in the kernel, where every process sees them and where they end with the group. Kernels
+/// before 5.7 keep none.
+impl Cgroup {
+    /// Whether there is a note of that name.
+    #[must_use]
+    pub fn is_marked(&self, name: &str) -> bool {
+        let Some((path, name)) = self.note(name) else { return false };
+        // SAFETY: two C strings that live until the call returns; with a size of 0 nothing is written.
+        unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), std::ptr::null_mut(), 0) >= 0 }
+    }
+
+    /// Makes the note; one that is there stays. Where the kernel keeps none, that is no error.
+    pub fn mark(&self, name: &str) {
+        let Some((path, name)) = self.note(name) else { return };
+        // SAFETY: two C strings that live until the call returns, and a value of no bytes.
+        let _kept = unsafe { libc::setxattr(path.as_ptr(), name.as_ptr(), std::ptr::null(), 0, 0) };
+    }
+
+    /// Removes the note; none is no error.
+    pub fn unmark(&self, name: &str) {
+        let Some((path, name)) = self.note(name) else { return };
+        // SAFETY: two C strings that live until the call returns.
+        let _gone = unsafe { libc::removexattr(path.as_ptr(), name.as_ptr()) };
+    }
+
+    fn note(&self, name: &str) -> Option<(CString, CString)> {
+        let path = CString::new(self.dir().as_os_str().as_encoded_bytes()).ok()?;
+        Some((path, CString::new(format!("user.firedrill.{name}")).ok()?))
     }
 }
 
@@ -190,6 +254,19 @@ mod tests {
         assert_eq!(found("cgroup2", ""), Some((unified.clone(), unified.join("system.slice/db.service"))));
         assert_eq!(found("cgroup", "memory"), None);
         assert_eq!(find("3:blkio:/elsewhere", MOUNTS, "cgroup", "blkio"), None, "not to be seen through this mount");
+    }
+
+    #[test]
+    fn a_note_is_there_until_it_is_removed() {
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("temp dir");
+        let group = Cgroup::in_dir(dir.path());
+        assert!(!group.is_marked("cpu"));
+        group.mark("cpu");
+        group.mark("cpu");
+        assert!(group.is_marked("cpu") && !group.is_marked("io"));
+        group.unmark("cpu");
+        group.unmark("cpu");
+        assert!(!group.is_marked("cpu"));
     }
 
     #[test]

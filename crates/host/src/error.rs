@@ -55,6 +55,25 @@ pub enum HostError {
         /// The name.
         name: String,
     },
+    /// No container of that name runs here.
+    #[error(
+        "there is no running container {name:?} on this host; {}",
+        if running.is_empty() { "none runs".to_owned() } else { format!("these run: {running}") }
+    )]
+    NoContainer {
+        /// What was looked for.
+        name: String,
+        /// Those that run, for people.
+        running: String,
+    },
+    /// A name, or the beginning of an id, fits several containers.
+    #[error("{name:?} can mean several containers: {candidates}; give more of the id")]
+    SeveralContainers {
+        /// What was looked for.
+        name: String,
+        /// What it can mean, for people.
+        candidates: String,
+    },
     /// A kernel file did not have the expected form.
     #[error("{path} reads {text:?}, which is not understood")]
     Format {

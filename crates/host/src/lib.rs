@@ -15,8 +15,10 @@
 pub mod capabilities;
 pub mod cgroup;
 pub mod clock;
+pub mod container;
 pub mod controller;
 pub mod error;
+pub mod freezer;
 pub mod fuse;
 pub mod link;
 pub mod memory;

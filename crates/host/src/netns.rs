@@ -4,10 +4,12 @@ use crate::HostError;
 use crate::process::{Pidfd, Signal};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
+use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 
 /// Where named namespaces are mounted.
 pub const DIRECTORY: &str = "/run/netns";
@@ -82,6 +84,54 @@ pub fn list() -> Result<Vec<String>, HostError> {
     Ok(names)
 }
 
+/// Which namespace: the same numbers mean the same one for as long as it exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Namespace {
+    /// The device that namespaces are on.
+    device: u64,
+    /// Its number there.
+    inode: u64,
+}
+
+/// The namespace that a path (`/proc/PID/ns/net`, a name) leads to.
+pub fn identity(path: &Path) -> Result<Namespace, HostError> {
+    let seen = fs::metadata(path).map_err(|problem| HostError::at("look at", path, problem))?;
+    Ok(Namespace { device: seen.dev(), inode: seen.ino() })
+}
+
+/// The namespace of the calling thread.
+pub fn own() -> Result<Namespace, HostError> {
+    identity(Path::new("/proc/thread-self/ns/net"))
+}
+
+/// Opens a namespace, wherever it can be reached: by a process that lives in it, or by a mount. `None` when it is gone.
+pub fn open(wanted: Namespace) -> Result<Option<File>, HostError> {
+    let mounts = fs::read_to_string("/proc/thread-self/mountinfo").unwrap_or_default();
+    let proc = Path::new("/proc");
+    let entries = fs::read_dir(proc).map_err(|problem| HostError::at("list", proc, problem))?;
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let by_process = pids.map(|pid| PathBuf::from(format!("/proc/{pid}/ns/net")));
+    for path in mounted(&mounts, wanted.inode).into_iter().chain(by_process) {
+        // One that has ended, or must not be looked at, is not the way.
+        let Ok(file) = File::open(&path) else { continue };
+        let seen = file.metadata().map_err(|problem| HostError::at("look at", &path, problem))?;
+        if wanted == (Namespace { device: seen.dev(), inode: seen.ino() }) {
+            return Ok(Some(file));
+        }
+    }
+    Ok(None)
+}
+
+/// Where a namespace is mounted: `id parent major:minor net:[4026532181] /run/netns/x …`.
+fn mounted(mounts: &str, inode: u64) -> Vec<PathBuf> {
+    let root = format!("net:[{inode}]");
+    let place = |line: &str| {
+        let mut words = line.split(' ').skip(3);
+        (words.next()? == root).then(|| words.next().map(PathBuf::from))?
+    };
+    mounts.lines().filter_map(place).collect()
+}
+
 /// Runs a closure inside a namespace, on a thread of its own, and waits for it. Sockets that it opens stay in that
 /// namespace wherever they are used later.
 pub fn enter<T, F>(path: &Path, closure: F) -> Result<T, HostError>
@@ -94,6 +144,24 @@ where
         setns(&namespace, CloneFlags::CLONE_NEWNET).map_err(|problem| HostError::at("enter", path, problem))?;
         Ok(closure())
     })
+}
+
+/// Starts a thread that lives in a namespace, with all that it does and starts.
+pub fn start_inside<T, F>(namespace: File, name: &str, work: F) -> Result<JoinHandle<Result<T, HostError>>, HostError>
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    let object = name.to_owned();
+    let work = move || {
+        setns(&namespace, CloneFlags::CLONE_NEWNET)
+            .map_err(|problem| HostError::system("enter the network namespace of", object, problem))?;
+        // Nobody keeps it alive who does not use it.
+        drop(namespace);
+        Ok(work())
+    };
+    let started = std::thread::Builder::new().name("inside".to_owned()).spawn(work);
+    started.map_err(|problem| HostError::system("start", "a thread", problem))
 }
 
 /// Ids of the processes that live in a namespace.
@@ -179,4 +247,25 @@ fn on_own_thread<T: Send>(work: impl FnOnce() -> Result<T, HostError> + Send) ->
             .map_err(|problem| HostError::system("start", "a thread", problem))?;
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_of_a_namespace_are_found() {
+        let mounts = "36 25 0:4 net:[4026532181] /run/netns/a rw shared:9 - nsfs nsfs rw\n\
+                      37 25 0:4 net:[4026532199] /run/netns/b rw - nsfs nsfs rw\n\
+                      38 25 0:4 net:[4026532181] /run/docker/netns/c rw - nsfs nsfs rw\n";
+        assert_eq!(mounted(mounts, 4_026_532_181), ["/run/netns/a", "/run/docker/netns/c"].map(PathBuf::from));
+        assert!(mounted(mounts, 402_653_218).is_empty(), "the beginning of another's number");
+    }
+
+    #[test]
+    fn the_own_namespace_is_found_and_one_that_never_was_is_not() {
+        let own = own().expect("has one");
+        assert!(open(own).expect("looks").is_some());
+        assert!(open(Namespace { inode: 1, ..own }).expect("looks").is_none());
+    }
 }

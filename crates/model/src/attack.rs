@@ -239,6 +239,11 @@ pub enum ProcessSelector {
         /// Its path below the mount, such as `system.slice/mariadb.service`.
         cgroup: String,
     },
+    /// The main process of a container, or all processes in it when `which` is `all`.
+    Container {
+        /// The container's name, its id, or the beginning of its id.
+        container: String,
+    },
 }
 
 /// One fault on one host, as the agent gets it.

@@ -89,6 +89,7 @@ impl Filtered {
         above: Option<Above>,
     ) -> Result<Box<dyn Mechanism>, Refusal> {
         let filter = nft::Filter { chance: plan.chance, above, ..traffic.filter(&asked.context)? };
+        let plan = Plan { hooks: traffic.places(plan.hooks, plan.verdict)?, ..plan };
         if let Some(hook) = plan.hooks.first() {
             nft::attempt_above(hook.clone(), plan.verdict, above).map_err(|problem| {
                 Refusal(format!("this kernel cannot do it by {}: {}", plan.description, problem.full()))

@@ -26,6 +26,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 use traffic::Traffic;
+pub(crate) use traffic::tells_groups_apart;
 
 /// A healthy peer in the fleet answers a handshake within this; across regions a tenth of it is usual.
 pub(crate) const ANSWERED_WITHIN: Duration = Duration::from_millis(300);

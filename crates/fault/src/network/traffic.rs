@@ -3,13 +3,14 @@
 use super::check_host;
 use crate::Context;
 use crate::kinds::Refusal;
-use firedrill_host::netns;
-use firedrill_host::nft::{Filter, Flow, Hook, Protocol, RULES_MAX};
+use firedrill_host::nft::{self, Filter, Flow, Group, Hook, Protocol, RULES_MAX, Verdict};
+use firedrill_host::{cgroup, netns};
 use firedrill_model::attack::{Direction, Peers};
 use firedrill_model::{Network, Ports};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 /// DNS.
 const DNS: Ports = Ports::one(53);
@@ -35,6 +36,12 @@ pub(crate) struct Traffic {
     /// Which connections: all, or only those that are opened now.
     #[serde(default)]
     pub(crate) connections: Connections,
+    /// Only packets of this container, by its name, id or the beginning of its id: the fault is put into its own network
+    /// namespace, or, when it shares that of the host, it is known by its cgroup.
+    pub(crate) container: Option<String>,
+    /// Only packets of processes in this cgroup and the groups below it, such as `system.slice/mariadb.service`; needs
+    /// cgroups of version 2. What leaves is then stopped before the interfaces, where senders may learn of it.
+    pub(crate) cgroup: Option<String>,
     /// What is left alone even when it matches. An empty list spares nothing, as a cut cable does.
     #[serde(default = "everything_spared")]
     pub(crate) spare: Vec<Spared>,
@@ -86,6 +93,8 @@ impl Traffic {
             remote_ports: vec![port],
             local_ports: Vec::new(),
             connections: Connections::All,
+            container: None,
+            cgroup: None,
             spare: Vec::new(),
         }
     }
@@ -99,15 +108,39 @@ impl Traffic {
         if self.connections == Connections::New && self.protocol.is_some_and(|name| name != ProtocolName::Tcp) {
             return Err("`connections: new` speaks of TCP; leave `protocol` out or say tcp".to_owned());
         }
+        if self.container.is_some() && self.cgroup.is_some() {
+            return Err("`container` and `cgroup` are two ways to say whom; leave one of them out".to_owned());
+        }
         if self.peers.as_ref().and_then(Peers::networks).is_some_and(<[Network]>::is_empty) {
             return Err("`peers` names nobody; leave it out for everybody".to_owned());
         }
         Ok(())
     }
 
-    /// Whether the agent's own connection is among what is left alone.
+    /// Whether the agent's own connection is among what is left alone: it is not one of a container.
     pub(crate) fn spares_agent(&self) -> bool {
-        self.spare.contains(&Spared::Agent)
+        self.spare.contains(&Spared::Agent) || self.container.is_some() || self.cgroup.is_some()
+    }
+
+    /// Where packets can be told apart by the cgroup of their socket: inside, where the socket is known. Elsewhere as
+    /// planned.
+    pub(crate) fn places(&self, planned: Vec<Hook>, verdict: Verdict) -> Result<Vec<Hook>, Refusal> {
+        if self.cgroup.is_none() {
+            return Ok(planned);
+        }
+        if matches!(verdict, Verdict::Duplicate | Verdict::Corrupt { .. }) {
+            return Err(Refusal(
+                "this is done where interfaces send and receive, where packets of one cgroup cannot be told from those of \
+                 others; aim it at a container with a network of its own, or at the whole host"
+                    .to_owned(),
+            ));
+        }
+        let inner = |hook| match hook {
+            Hook::Ingress { .. } => Hook::Input,
+            Hook::Egress { .. } => Hook::Output,
+            other => other,
+        };
+        Ok(planned.into_iter().map(inner).collect())
     }
 
     /// Whether a handshake with that endpoint is among what is left alone.
@@ -146,6 +179,7 @@ impl Traffic {
             remote_ports: self.remote_ports.clone(),
             local_ports: self.local_ports.clone(),
             opening: self.connections == Connections::New,
+            group: self.cgroup.as_deref().map(group_of).transpose()?,
         };
         let mut except = Vec::new();
         let excluded = networks("except", self.except.as_ref())?;
@@ -167,6 +201,7 @@ impl Traffic {
     /// Whether the packets of probes (a TCP handshake with any port) are meant.
     pub(crate) fn means_handshakes(&self) -> bool {
         self.protocol.is_none_or(|name| name == ProtocolName::Tcp)
+            && self.cgroup.is_none()
             && self.remote_ports.is_empty()
             && self.local_ports.is_empty()
     }
@@ -195,6 +230,29 @@ impl Spared {
                 .to_vec(),
         }
     }
+}
+
+/// What the kernel compares sockets with; or why it cannot.
+fn group_of(path: &str) -> Result<Group, Refusal> {
+    let mount = tells_groups_apart().map_err(Refusal)?;
+    nft::group(path)?.ok_or_else(|| {
+        Refusal(format!(
+            "there is no cgroup {path} of version 2, by which packets are told apart; look below {}",
+            mount.display()
+        ))
+    })
+}
+
+/// Whether packets can be told apart by the cgroups of their sockets, and below which mount those are; or what is missing.
+pub(crate) fn tells_groups_apart() -> Result<PathBuf, String> {
+    let mount = cgroup::mount_of_version_2().ok_or_else(|| {
+        "packets are told apart by cgroups of version 2, and none are mounted: mount -t cgroup2 none /sys/fs/cgroup/unified"
+            .to_owned()
+    })?;
+    nft::attempt_groups().map_err(|problem| {
+        format!("this kernel's nftables cannot tell packets apart by cgroups (modprobe nft_socket): {}", problem.full())
+    })?;
+    Ok(mount)
 }
 
 fn networks<'a>(name: &str, peers: Option<&'a Peers>) -> Result<&'a [Network], Refusal> {

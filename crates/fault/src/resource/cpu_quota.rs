@@ -33,10 +33,14 @@ const OVER_PART: f64 = 0.15;
 const OVER_CORES: f64 = 0.05;
 
 /// A process gets at most so much processor time, by default the database server of the node that is attacked.
+///
+/// A process that shares its cgroup (version 2) with others is moved out of it for that time, away from its other limits.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub(crate) struct CpuQuota {
     /// Which process, when it is not the database server.
     process: Option<ProcessSelector>,
+    /// The container whose cgroup gets the limit, as a whole: by name, id or the beginning of an id.
+    container: Option<String>,
     /// How many cores' worth of time it gets, such as 0.2 or 1.5.
     cores: f64,
     /// All processes of its cgroup (container, service) get that together, instead of the one process alone.
@@ -46,6 +50,7 @@ pub(crate) struct CpuQuota {
 
 impl Parameters for CpuQuota {
     fn check(&self) -> Result<(), String> {
+        target::check_aim(self.process.as_ref(), self.container.as_ref())?;
         #[allow(clippy::cast_precision_loss, reason = "a small constant")]
         let least = QUOTA_MIN_US / PERIOD_US as f64;
         if (least..=CORES_MAX).contains(&self.cores) {
@@ -72,10 +77,12 @@ pub(crate) static KIND: Kind = Kind {
 
 fn preflight(asked: Asked) -> Checking {
     Box::pin(async move {
-        let wanted: CpuQuota = asked.parameters()?;
-        let target = target::find(wanted.process.as_ref(), &asked)?;
+        let mut wanted: CpuQuota = asked.parameters()?;
+        let aim = target::aim(wanted.process.take(), wanted.container.take());
+        let target = target::find(aim.as_ref(), &asked)?;
         let member = limit::membership(&target, Controller::Cpu)?;
-        let settings = settings(member.version, period(&member.group, wanted.whole_group), wanted.cores);
+        let settings =
+            settings(member.version, period(&member.group, target.means_whole_group(wanted.whole_group)), wanted.cores);
         let limit = Limit::prepare(&asked, target, &member, settings, wanted.whole_group)?;
         let context = Arc::clone(&asked.context);
         Ok(Box::new(Quota { limit, cores: wanted.cores, context }) as Box<dyn Mechanism>)
@@ -152,7 +159,7 @@ impl Quota {
         let group = self.limit.group();
         let burn = Burn::everything().map_err(Refusal)?;
         let mut worker =
-            Worker::start(&self.context, &Job::Cpu(burn), Life { cgroup: Some(group.dir()), user: None }).await?;
+            Worker::start(&self.context, &Job::Cpu(burn), Life { cgroup: Some(self.limit.leaf()), user: None }).await?;
         worker.lease(MEASURED_FOR * 3)?;
         let (before, began) = ((used(&group)?, throttled(&group)), Instant::now());
         sleep(MEASURED_FOR).await;

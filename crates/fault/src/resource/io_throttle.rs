@@ -39,11 +39,15 @@ const PREPARED_WITHIN: Duration = Duration::from_secs(10);
 
 /// A process reads or writes a device only so fast, by default the database server of the node that is attacked.
 ///
+/// A process that shares its cgroup (version 2) with others is moved out of it for that time, away from its other limits.
+///
 /// Give one or more of `read`, `write`, `read_operations` and `write_operations`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub(crate) struct IoThrottle {
     /// Which process, when it is not the database server.
     process: Option<ProcessSelector>,
+    /// The container whose cgroup gets the limit, as a whole: by name, id or the beginning of an id.
+    container: Option<String>,
     /// A directory on the volume whose device is meant; what the fault measures is read and written there.
     path: PathBuf,
     /// Bytes read in a second, at most, such as 1MiB.
@@ -61,6 +65,7 @@ pub(crate) struct IoThrottle {
 
 impl Parameters for IoThrottle {
     fn check(&self) -> Result<(), String> {
+        target::check_aim(self.process.as_ref(), self.container.as_ref())?;
         let rates = self.rates();
         if rates.is_empty() {
             return Err("give `read`, `write`, `read_operations` or `write_operations`".to_owned());
@@ -127,8 +132,9 @@ pub(crate) static KIND: Kind = Kind {
 
 fn preflight(asked: Asked) -> Checking {
     Box::pin(async move {
-        let wanted: IoThrottle = asked.parameters()?;
-        let target = target::find(wanted.process.as_ref(), &asked)?;
+        let mut wanted: IoThrottle = asked.parameters()?;
+        let aim = target::aim(wanted.process.take(), wanted.container.take());
+        let target = target::find(aim.as_ref(), &asked)?;
         let disk = disk_of(&wanted.path)?.ok_or_else(|| {
             Refusal(format!(
                 "{} is on no single device (memory, overlay, network …), which is what can be limited",
@@ -198,8 +204,7 @@ impl Mechanism for Throttle {
             let Some(rate) = self.rates.iter().find(|rate| rate.writes).or(self.rates.first()) else {
                 return Effect::NotSeen("there is no limit".to_owned());
             };
-            let group = self.limit.group();
-            let under = self.measure(rate, Some(group.dir()), MEASURED_FOR).await;
+            let under = self.measure(rate, Some(self.limit.leaf()), MEASURED_FOR).await;
             let beside = self.measure(rate, None, COMPARED_FOR).await;
             match (under, beside) {
                 (Ok(under), Ok(beside)) => judge(rate, under, beside),

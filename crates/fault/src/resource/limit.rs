@@ -1,9 +1,7 @@
-//! A limit that a process gets through its cgroup, and its way out again.
-//!
-//! In version 1 the process moves into a group of its own below the one where it is, so that no limit of others is
-//! touched; the undo moves back whatever is in that group, and removes it. In version 2 a group with processes can have
-//! none below it, so the limit of the group itself is set, and the undo puts back what was there before.
+//! A limit that a process gets through its cgroup, and its way out again: on a group of its own, from which the undo
+//! moves back whatever is in it, or on the group where it is, whose limits the undo puts back. [`hierarchy`] chooses.
 
+use super::hierarchy::{Choice, Given, is_limited};
 use crate::claim::Claim;
 use crate::journal::Undo;
 use crate::kinds::{Asked, Failure, Pending, Refusal, StillThere};
@@ -13,11 +11,13 @@ use firedrill_host::cgroup::Cgroup;
 use firedrill_host::controller::{Controller, Membership, Version, is_gone};
 use firedrill_host::process::Identity;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 /// A group is empty after one move of all that is in it, unless processes fork meanwhile.
 const MOVES_MAX: u32 = 20;
-const NAME: &str = "firedrill-";
+/// Each time another attack must end within the same fraction of a millisecond.
+const TRIES_MAX: u32 = 5;
 
 /// Something written to a file of a group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,25 +35,32 @@ pub(super) struct Setting {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Place {
     claim: String,
-    group: PathBuf,
+    pub(super) group: PathBuf,
+    /// Its number: a group that is made anew under the same name (a container that was started again) is another one.
+    #[serde(default)]
+    inode: Option<u64>,
     /// What was in the files of the group before, setting by setting; `None` where nothing was.
     before: Vec<(Setting, Option<String>)>,
     /// The group that the process is moved from, when the limit is on a group of its own.
-    moved_from: Option<PathBuf>,
-    /// What was given to the groups below this one.
-    enabled: Option<(PathBuf, String)>,
+    pub(super) moved_from: Option<PathBuf>,
+    /// What groups above it pass on because of it, from the root down.
+    pub(super) given: Vec<Given>,
 }
 
 /// A limit, ready to be set.
 pub(super) struct Limit {
     pub(super) place: Place,
     pub(super) target: Target,
+    /// The group that the process is in: the limited one, or one below it.
+    leaf: PathBuf,
+    /// What groups above must pass on, whoever tells them to.
+    needed: Vec<Given>,
     _claim: Claim,
 }
 
 /// Where the process is, and in what kind of hierarchy; or that there is none.
 pub(super) fn membership(target: &Target, controller: Controller) -> Result<Membership, Refusal> {
-    Membership::of(target.identity, controller)?.ok_or_else(|| Refusal(missing(controller)))
+    target.membership(controller)?.ok_or_else(|| Refusal(missing(controller)))
 }
 
 /// By which mechanism, for a host that is asked what it can do.
@@ -61,7 +68,9 @@ pub(super) fn available(controller: Controller) -> Result<String, String> {
     let own = Identity::current().and_then(|own| Membership::of(own, controller)).map_err(|problem| problem.full())?;
     match own.map(|member| member.version) {
         Some(Version::One) => Ok("cgroup version 1: a group of its own, left again".to_owned()),
-        Some(Version::Two) => Ok("cgroup version 2: the limit of its group, put back".to_owned()),
+        Some(Version::Two) => {
+            Ok("cgroup version 2: the limit of its group, put back, or a group beside it, left again".to_owned())
+        }
         None => Err(missing(controller)),
     }
 }
@@ -82,44 +91,31 @@ impl Limit {
         settings: Vec<Setting>,
         whole_group: bool,
     ) -> Result<Self, Refusal> {
-        let own = |group: PathBuf| (group, None, None);
-        let below = |dir: &PathBuf| dir.join(format!("{NAME}{}", asked.id));
-        let here = member.group.dir().to_owned();
-        let (group, moved_from, enabled) = match (member.version, whole_group, member.is_root()) {
-            (_, true, true) => {
-                let name = &target.name;
-                return Err(Refusal(format!("{name} is in no cgroup of its own; leave out `whole_group`")));
-            }
-            (_, true, false) => own(here),
-            (Version::One, false, _) => (below(&here), Some(here), None),
-            (Version::Two, false, true) => {
-                let enabled = to_be_enabled(member, &settings)?;
-                (below(&here), Some(here), enabled)
-            }
-            (Version::Two, false, false) => {
-                alone(&target, &member.group)?;
-                own(here)
-            }
-        };
         let controller = controller_of(&settings);
+        let whole_group = target.means_whole_group(whole_group);
+        let Choice { group, moved_from, shared, given, needed } =
+            Choice::of(asked, &target, member, controller, whole_group)?;
         let object = if moved_from.is_some() {
             // Its group is another one as soon as it was moved once.
             format!("the {controller} cgroup of process {}", target.identity.pid)
         } else {
-            format!("the limits of the cgroup {}", group.display())
+            format!("the {controller} limits of the cgroup {}", group.display())
         };
         let claim = Claim::take(object, asked)?;
         let is_new = moved_from.is_some();
-        if is_new && group.exists() {
+        if is_new && !shared && group.exists() {
             return Err(Refusal(format!("the cgroup {} is there already, and not of this attack", group.display())));
         }
         let settings = settings.into_iter().map(|setting| {
-            let before = if is_new { None } else { setting.read(&Cgroup::in_dir(&group))? };
+            let before = if is_new { None } else { setting.before(&Cgroup::in_dir(&group), !needed.is_empty())? };
             Ok((setting, before))
         });
-        let before = settings.collect::<Result<_, HostError>>()?;
-        let place = Place { claim: claim.object().to_owned(), group, before, moved_from, enabled };
-        Ok(Self { place, target, _claim: claim })
+        let before = settings.collect::<Result<_, Refusal>>()?;
+        let inode = if is_new { None } else { inode(&group) };
+        let place = Place { claim: claim.object().to_owned(), group, inode, before, moved_from, given };
+        // A group with limits of its own may have groups below it, and then takes no processes itself.
+        let leaf = if is_new { place.group.clone() } else { member.leaf.dir().to_owned() };
+        Ok(Self { place, target, leaf, needed, _claim: claim })
     }
 
     /// For the description of the mechanism.
@@ -135,13 +131,32 @@ impl Limit {
         Cgroup::in_dir(&self.place.group)
     }
 
-    /// The limit is set before the process comes under it.
+    /// Where a worker comes under the limit.
+    pub(super) fn leaf(&self) -> &Path {
+        &self.leaf
+    }
+
+    /// Sets it, and again when another agent, whose attack ends at this moment, has meanwhile had a group above pass on
+    /// no more what nobody used yet.
     pub(super) fn set(&self) -> Result<(), Failure> {
-        let group = self.group();
-        if let Some((dir, controller)) = &self.place.enabled {
-            Cgroup::in_dir(dir).write("cgroup.subtree_control", &format!("+{controller}"))?;
+        for _ in 1..TRIES_MAX {
+            match self.try_set() {
+                Err(problem) if is_gone(&problem) => {}
+                Ok(()) if !self.needed.iter().all(|one| one.in_force().unwrap_or(false)) => {}
+                other => return Ok(other?),
+            }
         }
-        if self.place.moved_from.is_some() {
+        Ok(self.try_set()?)
+    }
+
+    /// The limit is set before the process comes under it.
+    fn try_set(&self) -> Result<(), HostError> {
+        let group = self.group();
+        for one in &self.needed {
+            one.give()?;
+        }
+        // Another attack may have made it, and may end between then and now.
+        if self.place.moved_from.is_some() && !group.exists() {
             group.make()?;
         }
         for (setting, _) in &self.place.before {
@@ -155,7 +170,14 @@ impl Limit {
 
     /// Whether the process still is under the limit.
     pub(super) fn holds(&self) -> Result<(), String> {
-        if self.target.identity.alive() { Ok(()) } else { Err(format!("{} has ended", self.target.name)) }
+        self.target.still_runs()?;
+        let (name, group) = (&self.target.name, self.group());
+        let inside = group.processes().map_err(|problem| problem.full())?;
+        if inside.contains(&self.target.identity.pid) {
+            Ok(())
+        } else {
+            Err(format!("somebody has moved {name} out of the cgroup {}", group.dir().display()))
+        }
     }
 }
 
@@ -164,28 +186,37 @@ fn controller_of(settings: &[Setting]) -> &str {
     settings.first().and_then(|setting| setting.file.split('.').next()).unwrap_or_default()
 }
 
-/// What must be given to the groups below the root, if it is not given yet.
-fn to_be_enabled(member: &Membership, settings: &[Setting]) -> Result<Option<(PathBuf, String)>, Refusal> {
-    let controller = controller_of(settings);
-    let given = member.group.read("cgroup.subtree_control")?;
-    let missing = !given.split_whitespace().any(|one| one == controller);
-    Ok(missing.then(|| (member.mount.clone(), controller.to_owned())))
+fn inode(group: &Path) -> Option<u64> {
+    std::fs::metadata(group).ok().map(|seen| seen.ino())
 }
 
-/// Others in the group would come under the limit, too.
-fn alone(target: &Target, group: &Cgroup) -> Result<(), Refusal> {
-    let others = group.processes()?.iter().filter(|pid| **pid != target.identity.pid).count();
-    if others > 0 {
-        return Err(Refusal(format!(
-            "{others} other processes are in {}, the cgroup of {}; say `whole_group: true` to limit them, too",
-            group.dir().display(),
-            target.name
-        )));
+impl Place {
+    /// Whether the group is not the one that was limited any more.
+    fn is_gone(&self) -> bool {
+        self.inode.is_some() && inode(&self.group) != self.inode
     }
-    Ok(())
 }
 
 impl Setting {
+    /// What is put back later; nothing where the file appears only with what is given to the group.
+    fn before(&self, group: &Cgroup, appears: bool) -> Result<Option<String>, Refusal> {
+        match self.read(group) {
+            Err(problem) if is_gone(&problem) && appears => Ok(None),
+            Err(problem) if is_gone(&problem) => Err(Refusal(format!(
+                "the cgroup {} has no {}: its controller is not passed on to this container",
+                group.dir().display(),
+                self.file
+            ))),
+            other => Ok(other?),
+        }
+    }
+
+    /// Whether that is what was there before. Without a limit, the kernel shows what limits nothing (`max`).
+    fn is_back(&self, now: Option<&str>, before: Option<&str>) -> bool {
+        let limits_nothing = |text: &str| text.split_whitespace().next() == Some(&self.unset);
+        now == before || (before.is_none() && now.is_none_or(limits_nothing))
+    }
+
     /// What is set now: the line with the key, without it, or all of the file.
     fn read(&self, group: &Cgroup) -> Result<Option<String>, HostError> {
         let text = group.read(&self.file)?;
@@ -209,14 +240,17 @@ pub(super) fn undo(undo: &Undo) -> Pending<'_, Result<(), Failure>> {
     Box::pin(async move {
         let Some(place) = undo.read::<Place>()? else { return Ok(()) };
         let group = Cgroup::in_dir(&place.group);
-        match &place.moved_from {
-            Some(from) => move_back(&group, &Cgroup::in_dir(from))?,
-            None => put_back(&group, &place)?,
+        if !place.is_gone() {
+            put_back(&group, &place)?;
         }
-        if let Some((dir, controller)) = &place.enabled {
-            let given = Cgroup::in_dir(dir);
-            // Refused as long as other groups use it, made meanwhile by others: then it is theirs.
-            let _theirs = given.write("cgroup.subtree_control", &format!("-{controller}"));
+        if let Some(from) = &place.moved_from
+            // Another attack limits it with another controller, and moves it back in the end.
+            && !is_limited(&group)
+        {
+            move_back(&group, &Cgroup::in_dir(from))?;
+        }
+        for given in place.given.iter().rev() {
+            given.take_back()?;
         }
         Ok(())
     })
@@ -252,22 +286,31 @@ pub(super) fn verify_undone(undo: &Undo) -> Pending<'_, Result<String, StillTher
     Box::pin(async move {
         let Some(place) = undo.read::<Place>()? else { return Ok("no limit was set".to_owned()) };
         let group = Cgroup::in_dir(&place.group);
+        if let Some(given) = place.given.iter().find(|given| !given.is_out().unwrap_or(false)) {
+            return Err(StillThere(format!("the groups below still have what was given to them: {given:?}")));
+        }
         if let Some(from) = &place.moved_from {
-            return if group.exists() {
-                Err(StillThere(format!("the cgroup {} is still there", group.dir().display())))
-            } else {
-                Ok(format!("the cgroup {} is gone, and its processes are in {}", group.dir().display(), from.display()))
-            };
+            let (there, from) = (group.dir().display(), from.display());
+            if !group.exists() {
+                return Ok(format!("the cgroup {there} is gone, and its processes are in {from}"));
+            }
+            if !is_limited(&group) {
+                return Err(StillThere(format!("the cgroup {there} is still there")));
+            }
+        }
+        if place.is_gone() {
+            return Ok(format!("the cgroup {} that was limited is gone", group.dir().display()));
         }
         for (setting, before) in &place.before {
             match setting.read(&group) {
-                Ok(now) if now == *before => {}
+                Ok(now) if setting.is_back(now.as_deref(), before.as_deref()) => {}
                 Ok(now) => {
                     let (file, now) = (&setting.file, now.unwrap_or_default());
                     return Err(StillThere(format!("{file} of {} still reads {now:?}", group.dir().display())));
                 }
+                // The group, or the file with the controller that is not passed on any more.
                 Err(problem) if is_gone(&problem) => {
-                    return Ok(format!("the cgroup {} is gone", group.dir().display()));
+                    return Ok(format!("the cgroup {} has no such limit any more", group.dir().display()));
                 }
                 Err(problem) => return Err(problem.into()),
             }
@@ -291,16 +334,17 @@ mod tests {
     async fn the_limit_of_a_group_in_place_is_put_back() {
         let dir = tempfile::tempdir().expect("temp dir");
         let group = Cgroup::in_dir(dir.path());
-        group.write("cpu.max", "50000 100000").expect("writes");
+        std::fs::write(dir.path().join("cpu.max"), "50000 100000").expect("writes");
         let setting = Setting { file: "cpu.max".into(), key: None, during: "20000 100000".into(), unset: "max".into() };
         let before = setting.read(&group).expect("reads");
         setting.write(&group, &setting.during).expect("writes");
         let place = Place {
             claim: "x".to_owned(),
             group: dir.path().to_owned(),
+            inode: inode(dir.path()),
             before: vec![(setting, before)],
             moved_from: None,
-            enabled: None,
+            given: Vec::new(),
         };
         let record = Undo::by(&place).expect("JSON");
         assert!(verify_undone(&record).await.is_err_and(|still| still.0.contains("20000 100000")));

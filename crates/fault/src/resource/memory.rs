@@ -150,6 +150,11 @@ pub(crate) struct Take {
 }
 
 impl Take {
+    /// So much, as fast as it goes, by a process that offers itself to the killer.
+    pub(super) const fn at_once(bytes: u64) -> Self {
+        Self { bytes, ramp: Span::ZERO, oom: Oom::Offered }
+    }
+
     pub(crate) fn prepare(self) -> Result<Work, String> {
         if let Some(score) = self.oom.score() {
             std::fs::write("/proc/self/oom_score_adj", score).map_err(|problem| match self.oom {

@@ -148,6 +148,11 @@ pub(crate) struct Start {
 }
 
 impl Start {
+    /// So many threads, wherever the worker lives.
+    pub(super) const fn of(count: u64) -> Self {
+        Self { count }
+    }
+
     pub(crate) fn prepare(self) -> Result<Work, String> {
         Ok(Box::new(move |tell: &Tell| self.start(tell)))
     }

@@ -34,6 +34,9 @@ const EVERY_MAX: Duration = Duration::from_secs(3600);
 pub(crate) struct CrashLoop {
     /// Which process, when it is not the database server. Not by `pid`: that never comes back.
     process: Option<ProcessSelector>,
+    /// The container whose main process it is, or all of whose processes with `which: all`: by name, id or the beginning
+    /// of an id. One that comes back under the same name is killed again.
+    container: Option<String>,
     /// Which of several that `process` finds.
     #[serde(default)]
     which: Which,
@@ -58,6 +61,7 @@ impl Parameters for CrashLoop {
     const PULSES: bool = false;
 
     fn check(&self) -> Result<(), String> {
+        target::check_aim(self.process.as_ref(), self.container.as_ref())?;
         kill::parse(&self.signal)?;
         if let Some(ProcessSelector::Pid { pid }) = &self.process {
             return Err(format!("a process that comes back is not process {pid} any more; select it by name, port …"));
@@ -94,7 +98,8 @@ struct Looped {
 
 fn preflight(asked: Asked) -> Checking {
     Box::pin(async move {
-        let wanted: CrashLoop = asked.parameters()?;
+        let mut wanted: CrashLoop = asked.parameters()?;
+        wanted.process = target::aim(wanted.process.take(), wanted.container.take());
         let signal = kill::parse(&wanted.signal).map_err(Refusal)?;
         // It must be there now: what is never found is a mistake in the selector.
         let found = target::find_all(wanted.process.as_ref(), wanted.which, wanted.tree, &asked)?;

@@ -5,14 +5,14 @@ use firedrill_fault::{Context, FaultError, Faults};
 use firedrill_host::process::{Signal, State};
 use firedrill_model::attack::AttackState;
 use firedrill_model::{AttackSpec, Fault, Span};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// All steps of an attack, as `hold --crash` knows them.
 const STEPS: [&str; 6] = ["Journalled", "Injected", "Verified", "Undoing", "Undone", "Forgotten"];
 
 /// One attack of each kind that leaves something in place.
 fn all_kinds(victim: &Victim) -> [AttackSpec; 3] {
-    let slow = on_peers("latency", &[THERE]).with("delay", "50ms");
+    let slow = on_peers("latency", &[THERE]).with("delay", "200ms");
     [
         attack("pause", Fault::new("pause").with("process", victim.select())),
         attack("cut", on_peers("partition", &[THERE])),
@@ -23,6 +23,11 @@ fn all_kinds(victim: &Victim) -> [AttackSpec; 3] {
 /// So short that the undo begins by itself soon; the early steps are passed before.
 fn short(spec: AttackSpec) -> AttackSpec {
     AttackSpec { duration: Span::millis(1500), ..spec }
+}
+
+/// So long that whatever ends it is not its deadline.
+fn endless(spec: AttackSpec) -> AttackSpec {
+    AttackSpec { duration: Span::secs(600), ..spec }
 }
 
 fn assert_clean(lab: &Lab, victim: &Victim, filter: &str, after: &str) {
@@ -86,17 +91,17 @@ fn a_killed_holder_leaves_the_network_at_once() {
 fn a_hung_holder_loses_its_lease() {
     let lab = Lab::new();
     let victim = Victim::new();
-    let [_, cut, slow] = all_kinds(&victim);
+    let [_, cut, slow] = all_kinds(&victim).map(endless);
     let holder = lab.holder(&[], &[slow, cut]);
     eventually("the cut", || !lab.reaches(THERE));
     // Past the verification and its longer first lease.
     std::thread::sleep(Duration::from_millis(1500));
     holder.signal(Signal::SIGSTOP);
     assert!(!lab.reaches(THERE), "it is still cut");
-    let took = eventually("the end of the lease", || lab.reaches(THERE));
-    assert!(took < Duration::from_secs(9), "{took:?}");
+    // Five seconds on a machine that was done with the verification; a slow one may still have its first lease.
+    eventually("the end of the lease", || lab.reaches(THERE));
     let passed = lab.round_trip(THERE).expect("answers");
-    assert!(passed < Duration::from_millis(40), "nothing waits for the hung shaper: {passed:?}");
+    assert!(passed < Duration::from_millis(150), "nothing waits for the hung shaper: {passed:?}");
     holder.signal(Signal::SIGCONT);
     eventually("the holder's own end of both attacks", || lab.journalled().is_empty());
 }
@@ -109,9 +114,8 @@ fn the_rescue_process_minds_the_deadline_of_a_hung_holder() {
     let holder = lab.holder(&["--rescue"], &[short(pause)]);
     eventually("the pause", || victim.state() == Some(State::Stopped));
     holder.signal(Signal::SIGSTOP);
-    let began = Instant::now();
+    // The victim runs again by nobody else's hand: its holder hangs.
     eventually("the rescue of the victim", || victim.state() != Some(State::Stopped));
-    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     eventually("the removal of the record", || lab.journalled().is_empty());
 }
 

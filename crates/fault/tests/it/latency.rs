@@ -1,6 +1,7 @@
 //! Latency and loss.
 
-use crate::lab::{Lab, NOBODY, OTHER, THERE, attack, id, on_peers};
+use crate::lab::{Lab, NOBODY, OTHER, THERE, WITHIN, attack, block_on, id, on_peers};
+use firedrill_host::process::{Spawn, run};
 use firedrill_model::Fault;
 use firedrill_model::attack::AttackState;
 use std::io::ErrorKind;
@@ -88,6 +89,39 @@ fn delays_add_up_and_end_alone() {
         let one = median_of(5).await;
         assert!((Duration::from_millis(79)..Duration::from_millis(130)).contains(&one), "{one:?}");
     });
+}
+
+#[test]
+fn what_others_have_set_on_an_interface_stays() {
+    let lab = Lab::new();
+    let tc = |words: &[&str]| {
+        let ran = lab.near(|| block_on(run(Spawn::new("tc").args(words), WITHIN)));
+        ran.map(|output| output.text())
+    };
+    // As administrators do who know what their line is like. Kernels without `sch_netem` have a bucket at least.
+    let on = ["qdisc", "add", "dev", "eth0", "root"];
+    let netem = tc(&[&on[..], &["netem", "delay", "30ms"]].concat());
+    if netem.is_err() {
+        tc(&[&on[..], &["tbf", "rate", "100mbit", "burst", "64k", "latency", "50ms"]].concat()).expect("a bucket");
+    }
+    let own = if netem.is_ok() { Duration::from_millis(30) } else { Duration::ZERO };
+    let seen = || tc(&["qdisc", "show", "dev", "eth0"]).expect("shows");
+    let before = seen();
+    lab.agent(async |agent| {
+        for fault in [slow(60, 0, 0.0), on_peers("loss", &[THERE]).with("percent", 40)] {
+            let report = agent.faults.inject(attack(&fault.kind, fault.clone())).await;
+            assert_eq!(report.state, AttackState::Active, "{}", report.evidence);
+            assert_eq!(seen(), before, "{} changes no qdisc", fault.kind);
+            if fault.kind == "latency" {
+                let both = median_of(5).await;
+                assert!(both > own + Duration::from_millis(59), "{both:?}");
+            }
+            let report = agent.faults.undo(&id(&fault.kind)).await.expect("known");
+            assert_eq!(report.state, AttackState::Undone, "{}", report.evidence);
+            assert_eq!(seen(), before, "the undo of {} removes no qdisc", fault.kind);
+        }
+    });
+    assert!(lab.round_trip(THERE).expect("answers") >= own);
 }
 
 #[test]

@@ -2,6 +2,9 @@
 //! Needs root; fails loudly without.
 
 mod connection_limit;
+mod container;
+mod container_crash;
+mod container_network;
 mod crash;
 mod dns;
 mod engine;
@@ -23,6 +26,7 @@ mod power;
 mod pulse;
 mod resource;
 mod resource_crash;
+mod runc;
 mod state;
 mod storage;
 mod storage_attacks;

@@ -249,11 +249,13 @@ async fn a_host_loses_open_files_and_gets_them_back() {
         let text = std::fs::read_to_string("/proc/sys/fs/file-nr").expect("reads");
         text.split_whitespace().next().expect("a number").parse().expect("a number")
     };
+    // The kernel counts on each core for itself and adds that up now and then: on an empty host some are missing.
+    const UNCOUNTED: u64 = 1000;
     in_and_out(Fault::new("file-descriptors").with("host", true).with("amount", 50_000), |report| {
-        assert!(open() >= 50_000, "{}", report.evidence);
+        assert!(open() + UNCOUNTED >= 50_000, "{}", report.evidence);
     })
     .await;
-    eventually("the files to be closed", || open() < 50_000);
+    eventually("the files to be closed", || open() + UNCOUNTED < 50_000);
 }
 
 #[tokio::test(flavor = "current_thread")]

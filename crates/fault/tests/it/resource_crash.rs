@@ -6,7 +6,7 @@ use firedrill_host::process::{OpenFilesLimit, Signal};
 use firedrill_host::usage;
 use firedrill_model::attack::AttackState;
 use firedrill_model::{AttackSpec, Fault, Span};
-use std::time::Instant;
+use std::path::PathBuf;
 
 const STEPS: [&str; 6] = ["Journalled", "Injected", "Verified", "Undoing", "Undone", "Forgotten"];
 
@@ -20,8 +20,11 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) fn new() -> Self {
-        let mut scene =
-            Self { lab: Lab::new(), volume: SmallVolume::new(), victim: Victim::new(), before: String::new() };
+        Self::with(Victim::new())
+    }
+
+    pub(crate) fn with(victim: Victim) -> Self {
+        let mut scene = Self { lab: Lab::new(), volume: SmallVolume::new(), victim, before: String::new() };
         scene.before = scene.seen();
         scene
     }
@@ -52,8 +55,7 @@ impl Scene {
         eventually(&format!("the end of workers after {after}"), || workers().is_empty());
         assert_eq!(self.seen(), self.before, "{after}");
         assert_eq!(self.lab.journalled(), [""; 0], "{after}");
-        let groups = ["blkio", "cpu", "unified"].map(|name| format!("/sys/fs/cgroup/{name}/firedrill-{}", self.id()));
-        assert!(groups.iter().all(|group| !std::path::Path::new(group).exists()), "{after}");
+        assert_eq!(groups_named(&format!("firedrill-{}", self.id())), [""; 0].map(PathBuf::from), "{after}");
     }
 
     /// Crashes the holder at every step, and has the next agent, or the rescue process, clean up.
@@ -77,6 +79,20 @@ impl Scene {
             self.assert_clean(&after);
         }
     }
+}
+
+/// Control groups of that name in any hierarchy.
+pub(crate) fn groups_named(name: &str) -> Vec<PathBuf> {
+    let (mut found, mut dirs) = (Vec::new(), vec![PathBuf::from("/sys/fs/cgroup")]);
+    while let Some(dir) = dirs.pop() {
+        // Groups of others come and go meanwhile.
+        let entries = std::fs::read_dir(&dir).into_iter().flatten().flatten();
+        dirs.extend(entries.filter(|one| one.file_type().is_ok_and(|kind| kind.is_dir())).map(|one| one.path()));
+        if dir.ends_with(name) {
+            found.push(dir);
+        }
+    }
+    found
 }
 
 #[test]
@@ -126,7 +142,8 @@ fn a_crash_leaves_no_disk_load() {
 #[test]
 fn a_hung_holder_keeps_no_load_in_place() {
     let scene = Scene::new();
-    let spec = attack("r", Fault::new("cpu").with("load", 10));
+    // So long that whatever ends it is not its deadline.
+    let spec = AttackSpec { duration: Span::secs(600), ..attack("r", Fault::new("cpu").with("load", 10)) };
     let holder = scene.lab.holder(&[], &[spec]);
     let workers = || workers_of(scene.lab.journal());
     eventually("the load", || {
@@ -139,9 +156,8 @@ fn a_hung_holder_keeps_no_load_in_place() {
     // Past the verification and its longer first lease.
     std::thread::sleep(std::time::Duration::from_millis(1500));
     holder.signal(Signal::SIGSTOP);
-    let began = Instant::now();
+    // Five seconds on a machine that was done with the verification; a slow one may still have its first lease.
     eventually("the end of the lease", || workers().is_empty());
-    assert!(began.elapsed().as_secs() < 9, "{:?}", began.elapsed());
     holder.signal(Signal::SIGCONT);
     eventually("the holder's own end of the attack", || scene.lab.journalled().is_empty());
 }

@@ -41,9 +41,10 @@ pub(crate) async fn run(command: Host, connect: &Connect) -> anyhow::Result<Outc
     Ok(Outcome::done())
 }
 
-/// What faults this host can bear. Anything missing is said, and is no error of this command.
+/// What faults this host can bear, and at what they can be aimed. Anything missing is said, and is no error of this command.
 fn check(json: bool) -> anyhow::Result<()> {
-    let all = firedrill_fault::check_host();
+    let mut all = firedrill_fault::check_host();
+    all.extend(firedrill_fault::check_scopes());
     if json {
         return output::json(&all);
     }

@@ -228,6 +228,7 @@ fn matching(flow: &Flow, place: usize, hook: &Hook) -> Vec<Expressions> {
         Test::RemotePort(ports) => rule.port(ports, outbound),
         Test::LocalPort(ports) => rule.port(ports, !outbound),
         Test::Opening => rule.opening(),
+        Test::Group(group) => rule.socket_of(group.level, group.id),
     };
     flow.tests().into_iter().map(|tests| tests.into_iter().fold(begin(), add)).collect()
 }

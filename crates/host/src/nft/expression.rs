@@ -118,6 +118,13 @@ impl Expressions {
         self.payload(TRANSPORT_HEADER, 13, 1).masked(&[SYN | ACK]).compare(CMP_EQ, &[SYN])
     }
 
+    /// Of a socket whose cgroup, at that many groups below the root, has this number. A packet without a socket is not.
+    pub(super) fn socket_of(self, level: u32, id: u64) -> Self {
+        const CGROUP_V2: u32 = 3;
+        let load = Attributes::default().number(1, CGROUP_V2).number(2, REG_1).number(3, level);
+        self.push("socket", load).compare(CMP_EQ, &id.to_ne_bytes())
+    }
+
     /// Not a TCP reset itself (byte 13 of the header).
     pub(super) fn not_reset(self) -> Self {
         const RST: u8 = 0x04;

@@ -2,6 +2,9 @@
 
 use firedrill_model::{Network, Ports};
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path};
+use std::{fs, io};
 
 /// Most rules of one hook: peers times protocols times ports. A packet passes all of them in turn.
 pub const RULES_MAX: usize = 256;
@@ -30,6 +33,34 @@ pub struct Flow {
     pub local_ports: Vec<Ports>,
     /// Only packets that open a TCP connection (SYN without ACK).
     pub opening: bool,
+    /// Only packets of sockets that were made in this group or below it. Known only at input and output.
+    pub group: Option<Group>,
+}
+
+/// A cgroup of version 2, as packets know it: by the socket that they belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Group {
+    /// Its number.
+    pub(super) id: u64,
+    /// How many groups it is below the root.
+    pub(super) level: u32,
+}
+
+impl Group {
+    /// That of a path below the mount.
+    pub(super) fn at(mount: &Path, path: &str) -> io::Result<Option<Self>> {
+        let below = Path::new(path.trim_matches('/'));
+        let names = below.components().filter(|part| matches!(part, Component::Normal(_))).count();
+        let level = u32::try_from(names).unwrap_or(u32::MAX);
+        // The root has everybody in it: that is no choice; and nothing outside of the mount is a group.
+        if level == 0 || names != below.components().count() {
+            return Ok(None);
+        }
+        match fs::metadata(mount.join(below)) {
+            Err(problem) if problem.kind() == io::ErrorKind::NotFound => Ok(None),
+            other => other.map(|seen| Some(Self { id: seen.ino(), level })),
+        }
+    }
 }
 
 /// Which packets a table means.
@@ -87,6 +118,8 @@ pub(super) enum Test {
     LocalPort(Ports),
     /// It opens a connection.
     Opening,
+    /// Its socket was made in the group.
+    Group(Group),
 }
 
 const TCP: u8 = 6;
@@ -134,7 +167,8 @@ impl Flow {
                     for local in alternatives(&self.local_ports, Test::LocalPort) {
                         let opening = self.opening.then_some(Test::Opening);
                         let tests = place.iter().copied().chain(protocol).chain(remote).chain(local).chain(opening);
-                        all.push(tests.collect());
+                        // Last, as it looks for the socket.
+                        all.push(tests.chain(self.group.map(Test::Group)).collect());
                     }
                 }
             }
@@ -163,6 +197,15 @@ fn alternatives(ports: &[Ports], test: fn(Ports) -> Test) -> Vec<Option<Test>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_group_is_a_directory_below_the_mount_and_not_the_mount() {
+        let mount = tempfile::tempdir().expect("temp dir");
+        fs::create_dir_all(mount.path().join("a/b")).expect("makes");
+        let at = |path: &str| Group::at(mount.path(), path).expect("looks").map(|group| group.level);
+        assert_eq!([at("a"), at("/a/b"), at("a/b/")], [Some(1), Some(2), Some(2)]);
+        assert_eq!([at(""), at("/"), at("c"), at(".."), at("a/..")], [None; 5]);
+    }
 
     #[test]
     fn a_rule_for_each_combination() {

@@ -8,11 +8,13 @@ mod encode;
 mod expression;
 mod filter;
 
-pub use filter::{Above, Filter, Flow, Protocol, RULES_MAX};
+pub use filter::{Above, Filter, Flow, Group, Protocol, RULES_MAX};
 
 use crate::HostError;
+use crate::cgroup;
 use crate::netlink::{Answer, Socket};
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// Which packets a table sees.
@@ -180,7 +182,7 @@ pub fn tables() -> Result<Vec<String>, HostError> {
 /// # Errors
 /// What the kernel answers.
 pub fn attempt(hook: Hook, verdict: Verdict) -> Result<(), HostError> {
-    attempt_above(hook, verdict, None)
+    attempt_with(hook, verdict, None, None)
 }
 
 /// The same with a limit.
@@ -188,11 +190,38 @@ pub fn attempt(hook: Hook, verdict: Verdict) -> Result<(), HostError> {
 /// # Errors
 /// What the kernel answers.
 pub fn attempt_above(hook: Hook, verdict: Verdict, above: Option<Above>) -> Result<(), HostError> {
+    attempt_with(hook, verdict, above, None)
+}
+
+/// As [`attempt`], whether this kernel tells packets apart by the cgroup of their socket.
+///
+/// # Errors
+/// What the kernel answers.
+pub fn attempt_groups() -> Result<(), HostError> {
+    attempt_with(Hook::Input, Verdict::Drop, None, Some(Group { id: 1, level: 1 }))
+}
+
+fn attempt_with(hook: Hook, verdict: Verdict, above: Option<Above>, group: Option<Group>) -> Result<(), HostError> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
     // Never routed (RFC 5737).
-    let nobody = Filter { chance: Some(1), above, ..Filter::peers(&[IpAddr::from([192, 0, 2, 1])]) };
-    let name = format!("firedrill_attempt_{}", std::process::id());
-    OwnerTable::create(Definition { name, hooks: vec![hook], filter: nobody, verdict }, Duration::from_secs(1))
-        .map(drop)
+    let nobody = Filter::peers(&[IpAddr::from([192, 0, 2, 1])]);
+    let definition = Definition {
+        // Several threads of this process may try at a time.
+        name: format!("firedrill_attempt_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)),
+        hooks: vec![hook],
+        filter: Filter { chance: Some(1), above, flow: Flow { group, ..nobody.flow }, ..Filter::default() },
+        verdict,
+    };
+    OwnerTable::create(definition, Duration::from_secs(1)).map(drop)
+}
+
+/// The cgroup of this path below the mount of version 2; `None` when there is none of that path, or no such mount.
+///
+/// # Errors
+/// It cannot be looked at.
+pub fn group(path: &str) -> Result<Option<Group>, HostError> {
+    let Some(mount) = cgroup::mount_of_version_2() else { return Ok(None) };
+    Group::at(&mount, path).map_err(|problem| HostError::at("look at the cgroup", &mount.join(path), problem))
 }
 
 /// Which way of queueing this kernel knows.

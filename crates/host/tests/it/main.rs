@@ -1,6 +1,7 @@
 //! The host crate against a real kernel. Needs root; fails loudly without.
 
 mod cgroup;
+mod freezer;
 mod netns;
 mod nft;
 mod process;

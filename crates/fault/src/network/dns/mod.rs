@@ -32,6 +32,10 @@ pub(crate) struct Dns {
     failure: DnsFailure,
     /// Only the answers of these name servers; of all when not given.
     servers: Option<Peers>,
+    /// Only name resolution of this container, by its name, id or the beginning of its id.
+    container: Option<String>,
+    /// Only name resolution of processes in this cgroup and the groups below it; needs cgroups of version 2.
+    cgroup: Option<String>,
     /// Only answers about these names: `db.example.com` is that name, `*.example.com` are all below it. Not for `refused`.
     #[serde(default)]
     names: Vec<String>,
@@ -152,8 +156,8 @@ fn preflight(asked: Asked) -> Checking {
         if let Some(treatment) = wanted.treatment() {
             return rewritten(&asked, wanted, treatment).await;
         }
-        let Dns { failure, servers, .. } = wanted;
-        let traffic = Traffic::to_port(servers, DNS);
+        let Dns { failure, servers, container, cgroup, .. } = wanted;
+        let traffic = Traffic { container, cgroup, ..Traffic::to_port(servers, DNS) };
         // Answers are lost where they arrive: a question that is dropped on its way out is an error at once.
         let (hooks, verdict, description) = match failure {
             DnsFailure::Silent => (vec![Hook::Input], Verdict::Drop, "answers of name servers dropped at the input"),
@@ -185,7 +189,8 @@ fn preflight(asked: Asked) -> Checking {
 async fn rewritten(asked: &Asked, wanted: Dns, treatment: Treatment) -> Result<Box<dyn Mechanism>, Refusal> {
     let rule = Rule { names: wanted.patterns().map_err(Refusal)?, treatment };
     let text = wanted.asked();
-    let traffic = Traffic { protocol: Some(ProtocolName::Udp), ..Traffic::to_port(wanted.servers, DNS) };
+    let Dns { servers, container, cgroup, .. } = wanted;
+    let traffic = Traffic { protocol: Some(ProtocolName::Udp), container, cgroup, ..Traffic::to_port(servers, DNS) };
     let filter = traffic.filter(&asked.context)?;
     network::holds().map_err(Refusal)?;
     let through = nft::queue_expression()?;

@@ -7,11 +7,17 @@ use crate::output;
 use anyhow::Context as _;
 use firedrill_fault::{Context, Faults, Undone, undo_everything};
 use firedrill_host::process::{Spawn, Stream};
-use firedrill_model::attack::AttackState;
+use firedrill_model::attack::{AttackReport, AttackState};
 use firedrill_model::{AttackId, AttackSpec};
 use serde_json::json;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+/// How often is looked whether an attack has ended of which nothing more is told.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Puts the fault in place, says what was measured, and holds it until its time is over or a signal comes.
 pub(crate) async fn start(start: StartAttack, json: bool) -> anyhow::Result<Outcome> {
@@ -25,9 +31,12 @@ pub(crate) async fn start(start: StartAttack, json: bool) -> anyhow::Result<Outc
     let outcome = print(std::slice::from_ref(&report), json)?;
     if matches!(report.state, AttackState::Active | AttackState::NoEffect) && !faults.active().is_empty() {
         let ended = tokio::select! {
-            ended = until_over(&mut reports) => ended,
+            ended = until_over(&faults, &mut reports) => ended,
             () = interrupted()? => faults.undo_all("interrupted").await,
         };
+        if ended.is_empty() {
+            return Ok(outcome);
+        }
         let ended = print(&ended, json)?;
         drop(faults);
         return Ok(if ended.0 == 0 { outcome } else { ended });
@@ -35,15 +44,21 @@ pub(crate) async fn start(start: StartAttack, json: bool) -> anyhow::Result<Outc
     Ok(outcome)
 }
 
-async fn until_over(
-    reports: &mut tokio::sync::mpsc::Receiver<firedrill_model::attack::AttackReport>,
-) -> Vec<firedrill_model::attack::AttackReport> {
-    while let Some(report) = reports.recv().await {
-        if matches!(report.state, AttackState::Undone | AttackState::UndoFailed) {
-            return vec![report];
+/// Waits for the end of the attack. Of one that is over at once (a kill) nothing more is told: it just ends.
+async fn until_over(faults: &Faults, reports: &mut mpsc::Receiver<AttackReport>) -> Vec<AttackReport> {
+    let last = |report: &AttackReport| matches!(report.state, AttackState::Undone | AttackState::UndoFailed);
+    loop {
+        match timeout(LOOK_EVERY, reports.recv()).await {
+            Ok(Some(report)) if last(&report) => return vec![report],
+            Ok(Some(_)) => {}
+            Ok(None) => return Vec::new(),
+            // The last report is told before the attack ends.
+            Err(_) if faults.active().is_empty() => {
+                return std::iter::from_fn(|| reports.try_recv().ok()).filter(last).collect();
+            }
+            Err(_) => {}
         }
     }
-    Vec::new()
 }
 
 fn interrupted() -> anyhow::Result<impl Future<Output = ()>> {
