@@ -12,6 +12,7 @@ use firedrill_engine::Admin;
 use firedrill_fault::{Context, Faults, Step, rescue, worker};
 use firedrill_host::process::{Signal, Spawn, Stream};
 use firedrill_model::AttackSpec;
+use firedrill_model::attack::AttackState;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -55,7 +56,10 @@ async fn main() -> Outcome<()> {
     }
     let (faults, mut reports) = Faults::open(&dir, context).await?;
     for attack in attacks {
-        faults.inject(attack).await;
+        let report = faults.inject(attack).await;
+        if report.state != AttackState::Active {
+            writeln!(std::io::stderr(), "{}: {:?}: {}", report.id, report.state, report.evidence)?;
+        }
     }
     let mut out = std::io::stdout();
     while let Some(report) = reports.recv().await {

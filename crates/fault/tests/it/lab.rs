@@ -5,7 +5,7 @@ use firedrill_fault::{Context, Faults};
 use firedrill_host::cgroup::Cgroup;
 use firedrill_host::link::Batch;
 use firedrill_host::netns;
-use firedrill_host::process::{Child, Identity, Pidfd, Signal, Spawn, State, run, state};
+use firedrill_host::process::{Child, Identity, Pidfd, Signal, Spawn, State, Stream, run, state};
 use firedrill_model::attack::AttackReport;
 use firedrill_model::{AttackId, AttackSpec, Fault, Span};
 use std::io::ErrorKind;
@@ -99,7 +99,7 @@ impl Lab {
     pub(crate) fn holder(&self, arguments: &[&str], attacks: &[AttackSpec]) -> Holder {
         let specs = attacks.iter().map(|attack| serde_json::to_string(attack).expect("serialises"));
         let child = block_on(async {
-            let spawn = Spawn::new(hold()).arg(self.journal()).args(arguments).args(specs);
+            let spawn = Spawn::new(hold()).arg(self.journal()).args(arguments).args(specs).stderr(Stream::Inherit);
             spawn.netns(netns::path(&self.here)).spawn().expect("starts")
         });
         Holder { child }
@@ -182,7 +182,7 @@ impl Agent {
 /// As [`Lab::holder`], on this host and without one of its own.
 pub(crate) fn local_holder(journal: &Path, arguments: &[&str], attacks: &[AttackSpec]) -> Holder {
     let specs = attacks.iter().map(|attack| serde_json::to_string(attack).expect("serialises"));
-    let spawn = Spawn::new(hold()).arg(journal).args(arguments).args(specs);
+    let spawn = Spawn::new(hold()).arg(journal).args(arguments).args(specs).stderr(Stream::Inherit);
     Holder { child: block_on(async { spawn.spawn().expect("starts") }) }
 }
 

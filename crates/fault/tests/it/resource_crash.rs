@@ -1,5 +1,6 @@
 //! Whatever happens to the process that holds a resource, the resource is free again.
 
+use crate::crash::until;
 use crate::lab::{Agent, Lab, Victim, attack, eventually, workers_of};
 use crate::resource::SmallVolume;
 use firedrill_host::process::{OpenFilesLimit, Signal};
@@ -62,7 +63,7 @@ impl Scene {
     pub(crate) fn crash_everywhere(&self, fault: &Fault) {
         for step in STEPS {
             let after = format!("{} crashed at {step}", fault.kind);
-            self.lab.holder(&["--crash", step], &[self.attack(fault.clone())]).dies();
+            self.lab.holder(&["--crash", step], &[until(step, self.attack(fault.clone()))]).dies();
             let recorded = self.lab.journalled().len();
             assert_eq!(recorded, usize::from(step != "Forgotten"), "{after}");
             self.lab.agent(async |mut agent: Agent| {
@@ -74,7 +75,7 @@ impl Scene {
         }
         for step in ["Injected", "Verified"] {
             let after = format!("{} crashed at {step}, with a rescue process", fault.kind);
-            self.lab.holder(&["--rescue", "--crash", step], &[self.attack(fault.clone())]).dies();
+            self.lab.holder(&["--rescue", "--crash", step], &[until(step, self.attack(fault.clone()))]).dies();
             eventually(&format!("the rescue after {after}"), || self.lab.journalled().is_empty());
             self.assert_clean(&after);
         }

@@ -1,5 +1,6 @@
 //! Storage faults as attacks: preflight, effect measured, parameters respected, undone, whoever dies.
 
+use crate::crash::until;
 use crate::lab::{LocalAgent, Victim, attack, block_on, eventually, id};
 use crate::layer::Mounted;
 use firedrill_model::attack::AttackState;
@@ -73,9 +74,10 @@ fn a_killed_holder_leaves_nothing_at_any_step() {
     let local = LocalAgent::new();
     for step in STEPS {
         for (spec, _) in all_kinds(&mount) {
-            let spec = AttackSpec { duration: Span::millis(1500), ..spec };
+            let spec = until(step, AttackSpec { duration: Span::millis(1500), ..spec });
             crate::lab::local_holder(&local.path(), &["--rescue", "--crash", step], &[spec]).dies();
-            eventually("the rescue", || mount.status().rules.is_empty());
+            // All of it: the next holder must not meet a rescue process that is at work still.
+            eventually("the rescue", || mount.status().rules.is_empty() && local.journalled().is_empty());
         }
     }
 }
