@@ -9,6 +9,7 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("power::a_database_does_not_notice_that_servers_die", DATABASE),
     ("power::a_database_with_safe_settings_loses_nothing_in_fifty_power_losses", DATABASE),
     ("power::a_power_loss_finds_unsafe_settings_and_a_kill_does_not", DATABASE),
+    ("container_crash::", STEPS),
     ("resource_crash::a_crash_leaves_no_cpu_load", WORKER),
     ("resource_crash::a_crash_leaves_no_disk_load", WORKER),
     ("resource_crash::a_crash_leaves_no_files", WORKER),
@@ -16,10 +17,15 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("resource_crash::a_crash_leaves_no_memory", WORKER),
     ("resource_crash::a_crash_leaves_no_open_files", WORKER),
     ("resource_crash::a_crash_leaves_no_threads", WORKER),
+    ("storm::", STEPS),
+    ("time_skew::a_busy_process_bears_it_over_and_over", HUNDREDS),
+    ("time_skew::a_database_server_tells_another_time", DATABASE),
 ];
 
 const SQL: &str = "statements to database servers, in which the kernel has no part";
 const DATABASE: &str = "a database server under load, for which an emulated processor is too slow";
+const STEPS: &str = "kills at one step after the other, hundreds of them; those of crash and limits run in their place";
+const HUNDREDS: &str = "hundreds of rounds, for which an emulated processor is too slow";
 const WORKER: &str = "a worker that ends with its pipe: a_hung_holder_keeps_no_load_in_place runs in its place";
 
 /// Words in the names of tests that kill a holder at one step after the other: the longest are begun first.
