@@ -102,11 +102,9 @@ impl Field {
             if matches!(blow, Blow::Both) {
                 self.kill_rescue();
             }
-            if matches!(blow, Blow::LeavesRescue) {
-                // A holder that died before it had one leaves nobody, and has done nothing yet.
-                let gone = || helpers_of(self.lab.journal(), "--as-rescue").is_empty();
-                eventually(&format!("the end of the rescue after {after}"), || self.clean() || gone());
-            }
+            // One that lives on ends when it has taken everything out; until then the journal is its own.
+            let rescue = || helpers_of(self.lab.journal(), "--as-rescue");
+            eventually(&format!("the end of the rescue after {after}"), || rescue().is_empty());
             self.lab.agent(async |agent: Agent| assert!(agent.faults.active().is_empty(), "{after}"));
             assert!(self.clean(), "{after}: {:?}", self.lab.journalled());
             eventually(&format!("the end of workers after {after}"), || workers_of(self.lab.journal()).is_empty());

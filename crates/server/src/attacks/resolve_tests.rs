@@ -89,7 +89,7 @@ fn a_region_means_its_databases_when_only_they_can_be_hit() {
     };
     assert_eq!(hosts(Fault::new("kill"), region("east")), ["east-1", "east-2"]);
     assert_eq!(hosts(Fault::new("kill"), Selector { limit: Some(1), ..region("east") }), ["east-1"]);
-    assert_eq!(hosts(Fault::new("cpu"), region("east")), ["app", "east-1", "east-2"]);
+    assert_eq!(hosts(Fault::new("cpu").with("load", 10), region("east")), ["app", "east-1", "east-2"]);
 }
 
 #[test]

@@ -62,8 +62,7 @@ fn a_primary_whose_disk_has_forgotten_is_not_opened_without_a_person() {
         // Where nobody else has seen the lost writes, nobody can know: that is the one way to break.
         let told = outcome.refusals.iter().any(|reason| reason.contains("came back without"));
         named += usize::from(told);
-        assert!(told || !outcome.held(), "seed {seed}: {:?}", outcome.ending);
-        assert!(!(told && !outcome.held()), "seed {seed}: {:?}", outcome.ending);
+        assert_eq!(told, outcome.held(), "seed {seed}: {:?}", outcome.ending);
     }
     assert!(named > 30, "the loss was told in {named} of 40 runs only");
 }
