@@ -66,6 +66,18 @@ impl Capability {
     }
 }
 
+/// For people: `CAP_KILL`, the program `ip`.
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Capability(capability) => f.write_str(capability.name()),
+            Self::Tool { program, package } => write!(f, "the program `{program}` ({package})"),
+            Self::Cgroup => f.write_str("cgroups that its user may write to (root, or delegated)"),
+            Self::Kernel { major, minor, because } => write!(f, "Linux {major}.{minor} ({because})"),
+        }
+    }
+}
+
 /// Something that is not there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing {

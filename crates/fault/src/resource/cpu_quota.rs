@@ -68,7 +68,7 @@ pub(crate) static KIND: Kind = Kind {
     scope: Scope::Process,
     instant: false,
     shape: Shape::of::<CpuQuota>(),
-    needs: &[],
+    needs: limit::NEEDS,
     mechanism: || limit::available(Controller::Cpu),
     preflight,
     undo: limit::undo,

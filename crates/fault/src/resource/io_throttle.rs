@@ -123,7 +123,7 @@ pub(crate) static KIND: Kind = Kind {
     scope: Scope::Process,
     instant: false,
     shape: Shape::of::<IoThrottle>(),
-    needs: &[],
+    needs: limit::NEEDS,
     mechanism: || limit::available(Controller::Io),
     preflight,
     undo: limit::undo,

@@ -7,6 +7,7 @@ use crate::journal::Undo;
 use crate::kinds::{Asked, Failure, Pending, Refusal, StillThere};
 use crate::target::Target;
 use firedrill_host::HostError;
+use firedrill_host::capabilities::Need;
 use firedrill_host::cgroup::Cgroup;
 use firedrill_host::controller::{Controller, Membership, Version, is_gone};
 use firedrill_host::process::Identity;
@@ -62,6 +63,9 @@ pub(super) struct Limit {
 pub(super) fn membership(target: &Target, controller: Controller) -> Result<Membership, Refusal> {
     target.membership(controller)?.ok_or_else(|| Refusal(missing(controller)))
 }
+
+/// Limits are files of cgroups.
+pub(super) const NEEDS: &[Need] = &[Need::Cgroup];
 
 /// By which mechanism, for a host that is asked what it can do.
 pub(super) fn available(controller: Controller) -> Result<String, String> {

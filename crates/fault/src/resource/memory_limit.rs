@@ -62,7 +62,7 @@ pub(crate) static KIND: Kind = Kind {
     scope: Scope::Process,
     instant: false,
     shape: Shape::of::<MemoryLimit>(),
-    needs: &[],
+    needs: limit::NEEDS,
     mechanism: || limit::available(Controller::Memory),
     preflight,
     undo: limit::undo,

@@ -58,7 +58,7 @@ pub(crate) static KIND: Kind = Kind {
     scope: Scope::Process,
     instant: false,
     shape: Shape::of::<PidsLimit>(),
-    needs: &[],
+    needs: limit::NEEDS,
     mechanism: || limit::available(Controller::Pids),
     preflight,
     undo: limit::undo,

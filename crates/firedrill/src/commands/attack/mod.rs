@@ -52,6 +52,7 @@ fn kinds(json: bool) -> anyhow::Result<Outcome> {
                     "kind": kind.name, "family": kind.family, "scope": kind.scope, "summary": kind.summary,
                     "documentation": kind.shape.documentation(),
                     "parameters": kind.shape.parameters(),
+                    "needs": kind.needs.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 })
             })
             .collect();
