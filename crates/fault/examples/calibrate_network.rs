@@ -10,7 +10,7 @@ use firedrill_model::attack::AttackState;
 use firedrill_model::{AttackId, AttackSpec, Fault, Span};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -104,7 +104,62 @@ async fn table(target: SocketAddr, from: &UdpSocket, to: &UdpSocket) -> Outcome<
         )?;
         faults.undo(&id).await?;
     }
+    packet_path(&faults, target, from, to, &mut out).await
+}
+
+/// What goes through the packet queue in user space, and what does not, side by side.
+async fn packet_path(
+    faults: &Faults,
+    target: SocketAddr,
+    near: &UdpSocket,
+    far: &UdpSocket,
+    out: &mut std::io::Stdout,
+) -> Outcome<()> {
+    let elsewhere = Fault::new("latency").with("spare", Vec::<String>::new()).with("peers", vec!["192.0.2.1"]);
+    let ways = [
+        ("no attack", None),
+        ("latency on another peer", Some(elsewhere.with("delay", "1ms"))),
+        ("latency 0.1 ms", Some(on_peer("latency").with("delay", "100us"))),
+        ("latency 1 ms", Some(on_peer("latency").with("delay", "1ms"))),
+        ("latency 10 ms", Some(on_peer("latency").with("delay", "10ms"))),
+    ];
+    for (way, fault) in ways {
+        let id = match fault {
+            Some(fault) => Some(start(faults, fault).await?),
+            None => None,
+        };
+        let megabits = tokio::task::spawn_blocking(move || stream(target)).await??;
+        let (from, to) = (far.try_clone()?, near.try_clone()?);
+        let packets = tokio::task::spawn_blocking(move || flood(&from, &to)).await??;
+        let gigabits = megabits / 1000.0;
+        writeln!(out, "| path: {way} | | {gigabits:.2} Gbit/s | a TCP stream; {packets:.0} datagrams of 100 bytes a second |")?;
+        if let Some(id) = id {
+            faults.undo(&id).await?;
+        }
+    }
     Ok(())
+}
+
+/// Datagrams that arrive in a second when one core sends as many as it can.
+fn flood(from: &UdpSocket, to: &UdpSocket) -> Outcome<f64> {
+    let target = to.local_addr()?;
+    to.set_read_timeout(Some(Duration::from_millis(200)))?;
+    let over = AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                // A full queue on the way is what is looked for.
+                let _sent = from.send_to(&[7; 100], target);
+            }
+        });
+        let (began, mut arrived) = (Instant::now(), 0_u32);
+        while began.elapsed() < STREAM_FOR {
+            arrived += u32::from(to.recv(&mut [0; 128]).is_ok());
+        }
+        let took = began.elapsed();
+        over.store(true, Ordering::Relaxed);
+        Ok(f64::from(arrived) / took.as_secs_f64())
+    })
 }
 
 fn on_peer(kind: &str) -> Fault {

@@ -5,12 +5,12 @@ use super::hierarchy::{Choice, Given, is_limited};
 use crate::claim::Claim;
 use crate::journal::Undo;
 use crate::kinds::{Asked, Failure, Pending, Refusal, StillThere};
-use crate::target::Target;
+use crate::target::{self, Target};
 use firedrill_host::HostError;
 use firedrill_host::capabilities::Need;
 use firedrill_host::cgroup::Cgroup;
 use firedrill_host::controller::{Controller, Membership, Version, is_gone};
-use firedrill_host::process::Identity;
+use firedrill_host::process::{self, Identity};
 use serde::{Deserialize, Serialize};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -64,6 +64,9 @@ pub(super) fn membership(target: &Target, controller: Controller) -> Result<Memb
     target.membership(controller)?.ok_or_else(|| Refusal(missing(controller)))
 }
 
+/// Limits under which an agent could not work, or would be ended.
+const TAKES_DOWN: [&str; 2] = ["memory", "pids"];
+
 /// Limits are files of cgroups.
 pub(super) const NEEDS: &[Need] = &[Need::Cgroup];
 
@@ -99,6 +102,16 @@ impl Limit {
         let whole_group = target.means_whole_group(whole_group);
         let Choice { group, moved_from, shared, given, needed } =
             Choice::of(asked, &target, member, controller, whole_group)?;
+        if moved_from.is_none() && TAKES_DOWN.contains(&controller) {
+            let inside = Cgroup::in_dir(&group).processes()?;
+            if target::own_family(&process::list()?).iter().any(|pid| inside.contains(pid)) {
+                return Err(Refusal(format!(
+                    "this agent is in the cgroup {} itself, and might end before it could put the limit back; give what is to \
+                     be limited a group of its own",
+                    group.display()
+                )));
+            }
+        }
         let object = if moved_from.is_some() {
             // Its group is another one as soon as it was moved once.
             format!("the {controller} cgroup of process {}", target.identity.pid)

@@ -213,6 +213,21 @@ async fn what_cannot_be_limited_is_refused() {
     assert_eq!(report.state, AttackState::Refused, "{}", report.evidence);
 }
 
+#[tokio::test(flavor = "current_thread")]
+async fn a_limit_that_would_strike_the_agent_itself_is_refused() {
+    let (local, victim) = (LocalAgent::new(), Victim::new());
+    let agent = local.open().await;
+    // A child of this process is in the groups of this process.
+    for fault in [
+        Fault::new("memory-limit").with("leave", "1GiB"),
+        Fault::new("pids-limit").with("leave", 1000).with("whole_group", true),
+    ] {
+        let report = agent.faults.inject(attack("own", fault.with("process", victim.select()))).await;
+        assert_eq!(report.state, AttackState::Refused, "{}", report.evidence);
+        assert!(report.evidence.contains("cgroup"), "{}", report.evidence);
+    }
+}
+
 #[test]
 fn a_crash_leaves_no_quota() {
     let service = Service::new(Controller::Cpu);

@@ -18,8 +18,10 @@ use std::time::Duration;
 /// An agent's lease, and the time that a busy machine may take beside it.
 const AS_BEFORE_WITHIN: Duration = Duration::from_secs(30);
 
-/// Attacks that are over at once, that need a host which may go down, or that destroy data, are not held by anybody.
-const NOT_HELD: [&str; 10] = [
+/// Attacks that are over at once, that take their agent down, or that destroy data, are not held by anybody; and the
+/// database of a sandbox has no cgroup of its own whose memory could be limited.
+const NOT_HELD: [&str; 11] = [
+    "memory-limit",
     "kill",
     "power-loss",
     "shutdown",
@@ -82,8 +84,14 @@ fn snapshot(fleet: &Fleet, name: &str) -> String {
         .into_iter()
         .filter(|path| path.extension().is_some_and(|e| e == "attack"));
     let journal: Vec<PathBuf> = journal.collect();
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("reads");
+    let mut mounts: Vec<&str> =
+        mounts.lines().filter(|line| directory.to_str().is_some_and(|path| line.contains(path))).collect();
+    mounts.sort_unstable();
+    let groups = Command::new("find").args(["/sys/fs/cgroup", "-type", "d", "-name", "firedrill-*"]).output();
+    let groups = String::from_utf8_lossy(&groups.expect("runs").stdout).into_owned();
     let stopped: Vec<String> = processes().into_iter().filter(|(_, state)| *state == 'T').map(|(pid, _)| pid).collect();
-    format!("{}\njournal {journal:?}\nstopped {stopped:?}\n", String::from_utf8_lossy(&filter.stdout))
+    format!("{}\njournal {journal:?}\nstopped {stopped:?}\nmounts {mounts:?}\ngroups {groups}", String::from_utf8_lossy(&filter.stdout))
 }
 
 fn files(dir: &Path) -> BTreeSet<PathBuf> {

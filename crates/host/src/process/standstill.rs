@@ -54,7 +54,8 @@ pub fn as_tracer<T: Send>(process: Identity, work: impl FnOnce() -> T + Send) ->
     in_a_thread(process, || {
         let hold = Hold { process, threads: Vec::new(), until: Instant::now(), within: Duration::ZERO };
         let first = libc::pid_t::try_from(process.pid).map_err(|_| hold.gone())?;
-        hold.attach(first)?;
+        // One that has ended and is waited for by nobody yet is refused like one that somebody else traces.
+        hold.attach(first).map_err(|problem| if exists(first) { problem } else { hold.gone() })?;
         // Looked at while it is traced: the id cannot come to mean another process any more.
         if process.alive() { Ok(work()) } else { Err(hold.gone()) }
     })

@@ -125,7 +125,8 @@ async fn a_late_replica_is_stale_and_a_changed_one_diverges() {
     assert_eq!(summary.divergence.count, 1, "{:?}", summary.divergence);
     assert!(summary.divergence.examples[0].starts_with("changed has a table extra"), "{:?}", summary.divergence);
     let stale = summary.stale.iter().find(|stale| stale.node == "late").expect("stale reads on the late replica");
-    assert!(stale.p50 >= Span::millis(800) && stale.count * 2 > stale.of, "{stale:?}");
+    // The replica waits a second counted in whole seconds, so that some of it is over when a write arrives.
+    assert!(stale.p50 >= Span::millis(300) && stale.count * 2 > stale.of, "{stale:?}");
     assert!(summary.stale.iter().all(|stale| stale.node != "gateway"), "{:?}", summary.stale);
 }
 
