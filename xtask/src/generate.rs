@@ -82,7 +82,8 @@ fn attacks() -> Result<String> {
             field(kind, "summary"),
             field(kind, "documentation")
         )?;
-        let needs: Vec<&str> = kind["needs"].as_array().into_iter().flatten().filter_map(|need| need.as_str()).collect();
+        let needs: Vec<&str> =
+            kind["needs"].as_array().into_iter().flatten().filter_map(|need| need.as_str()).collect();
         let needs = if needs.is_empty() { "no privilege of the kernel".to_owned() } else { needs.join("; ") };
         writeln!(text, "\nNeeds {needs}.")?;
         let parameters = kind["parameters"].as_array().map(Vec::as_slice).unwrap_or_default();

@@ -36,8 +36,8 @@ fn kinds() -> Vec<Value> {
         on(json!({ "kind": "latency", "delay": "1ms" }), "east-2"),
         on(json!({ "kind": "loss", "percent": 5 }), "east-3"),
         on(json!({ "kind": "bandwidth", "rate": "100Mbit/s" }), "west-1"),
-        on(json!({ "kind": "cpu", "load": 10, "cores": 1 }), "east-1"),
-        on(json!({ "kind": "read-only" }), "west-1"),
+        on(json!({ "kind": "cpu", "load": 10, "cores": [0] }), "east-1"),
+        on(json!({ "kind": "long-transaction" }), "east-1"),
     ]
 }
 
