@@ -132,7 +132,10 @@ async fn packet_path(
         let (from, to) = (far.try_clone()?, near.try_clone()?);
         let packets = tokio::task::spawn_blocking(move || flood(&from, &to)).await??;
         let gigabits = megabits / 1000.0;
-        writeln!(out, "| path: {way} | | {gigabits:.2} Gbit/s | a TCP stream; {packets:.0} datagrams of 100 bytes a second |")?;
+        writeln!(
+            out,
+            "| path: {way} | | {gigabits:.2} Gbit/s | a TCP stream; {packets:.0} datagrams of 100 bytes a second |"
+        )?;
         if let Some(id) = id {
             faults.undo(&id).await?;
         }

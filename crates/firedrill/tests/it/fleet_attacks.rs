@@ -91,7 +91,10 @@ fn snapshot(fleet: &Fleet, name: &str) -> String {
     let groups = Command::new("find").args(["/sys/fs/cgroup", "-type", "d", "-name", "firedrill-*"]).output();
     let groups = String::from_utf8_lossy(&groups.expect("runs").stdout).into_owned();
     let stopped: Vec<String> = processes().into_iter().filter(|(_, state)| *state == 'T').map(|(pid, _)| pid).collect();
-    format!("{}\njournal {journal:?}\nstopped {stopped:?}\nmounts {mounts:?}\ngroups {groups}", String::from_utf8_lossy(&filter.stdout))
+    format!(
+        "{}\njournal {journal:?}\nstopped {stopped:?}\nmounts {mounts:?}\ngroups {groups}",
+        String::from_utf8_lossy(&filter.stdout)
+    )
 }
 
 fn files(dir: &Path) -> BTreeSet<PathBuf> {
