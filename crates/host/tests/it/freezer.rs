@@ -4,7 +4,7 @@ use crate::unique;
 use firedrill_host::cgroup::{self, Cgroup};
 use firedrill_host::controller::{Controller, Membership, Version};
 use firedrill_host::freezer::{Freezer, Motion};
-use firedrill_host::process::{Child, Identity, Spawn};
+use firedrill_host::process::{Child, Identity, Pidfd, Signal, Spawn};
 use firedrill_host::usage;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -29,6 +29,26 @@ fn places() -> Vec<(Version, PathBuf)> {
     all
 }
 
+/// A test that fails leaves nothing behind, whatever it was about to do.
+struct CleansUp<'a> {
+    group: &'a Cgroup,
+    freezer: &'a Freezer,
+}
+
+impl Drop for CleansUp<'_> {
+    fn drop(&mut self) {
+        let began = Instant::now();
+        while self.group.exists() && began.elapsed() < WITHIN {
+            let _thawed = self.freezer.set(false);
+            for pid in self.group.processes().unwrap_or_default() {
+                let _killed = Pidfd::open(pid).and_then(|process| process.signal(Signal::SIGKILL));
+            }
+            let _removed = self.group.remove();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
 async fn end(child: Child, group: &Cgroup) {
     child.kill().await.expect("ends");
     group.remove().expect("removes");
@@ -42,6 +62,7 @@ async fn a_group_stands_still_and_runs_again() {
         let child = Spawn::new("sh").args(["-c", "while :; do :; done"]).cgroup(group.dir()).spawn().expect("starts");
         let member = Membership { version, mount, group: group.clone(), leaf: group.clone() };
         let freezer = Freezer::of(&member).expect("can freeze");
+        let _cleans_up = CleansUp { group: &group, freezer: &freezer };
         becomes(&freezer, Some(Motion::Running));
         freezer.set(true).expect("freezes");
         becomes(&freezer, Some(Motion::Frozen));
