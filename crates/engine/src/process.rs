@@ -59,6 +59,8 @@ pub(crate) struct ServerProcess {
 struct Seen {
     current: Option<Identity>,
     ended: Option<u32>,
+    /// An end that [`ServerProcess::exited`] has not answered with yet, whoever noticed it.
+    untold: Option<u32>,
 }
 
 impl ServerProcess {
@@ -105,19 +107,19 @@ impl ServerProcess {
     }
 
     /// Waits until the running server has ended, and answers with its process id. One that was seen to run and has
-    /// ended since counts; when there is none such, waits for one first. Cancel-safe.
+    /// ended since counts, once; when there is none such, waits for one first. Cancel-safe, for one caller at a time.
     pub(crate) async fn exited(&self) -> u32 {
-        let known = self.seen().current;
-        if let Some(identity) = known.filter(|identity| !identity.alive()) {
-            self.note_end(identity);
-            return identity.pid;
-        }
         loop {
             let handle = self.find().and_then(|identity| Some((identity, identity.open().ok()??)));
+            // An end between two looks is noticed by whoever looks next: here, or an observation beside this.
+            if let Some(pid) = self.seen().untold.take() {
+                return pid;
+            }
             if let Some((identity, pidfd)) = handle {
                 // A handle that cannot be watched is as good as none: look again below.
                 if pidfd.exited().await.is_ok() {
                     self.note_end(identity);
+                    self.seen().untold = None;
                     return identity.pid;
                 }
             }
@@ -184,10 +186,12 @@ impl ServerProcess {
 
     /// Leaves the mark of a fence. A volume that hangs must not keep the server alive: after a moment it goes without.
     async fn mark_fenced(&self) -> Result<(), EngineError> {
-        self.make_work_dir()?;
         let marker = self.config.fenced_file();
-        let file = marker.clone();
-        let written = tokio::task::spawn_blocking(move || std::fs::write(&file, ""));
+        let config = Arc::clone(&self.config);
+        let written = tokio::task::spawn_blocking(move || {
+            std::fs::create_dir_all(&config.work_dir)?;
+            std::fs::write(config.fenced_file(), "")
+        });
         match tokio::time::timeout(MARKED_WITHIN, written).await {
             Ok(Ok(Ok(()))) => {}
             // Read-only, full, broken: what is to be killed may be what has such a disk.
@@ -245,6 +249,7 @@ impl ServerProcess {
         seen.ended = Some(identity.pid);
         if seen.current == Some(identity) {
             seen.current = None;
+            seen.untold = Some(identity.pid);
         }
     }
 

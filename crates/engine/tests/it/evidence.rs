@@ -4,6 +4,7 @@ use crate::fleet::{Fleet, ask, name, operation, position, query, signal};
 use firedrill_engine::Instance;
 use firedrill_host::process::Signal;
 use firedrill_model::command::Fingerprint;
+use firedrill_model::observation::ProcessState;
 use firedrill_model::{GtidPos, NodeCommand, NodeReply};
 use std::path::Path;
 
@@ -19,6 +20,8 @@ async fn a_dead_server_is_captured() {
     let fleet = Fleet::start(1).await;
     let node = &fleet.nodes[0];
     signal(node, Signal::SIGKILL).await;
+    // An observation that notices the end first does not swallow it.
+    while !matches!(node.observe().await.process, ProcessState::Exited { .. }) {}
     node.exited().await;
     for _ in 0..2 {
         let reply = ask(node, NodeCommand::Capture { node: name(node), operation: operation("test-1") }).await;
