@@ -15,6 +15,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 /// Most attacks at a time on one host. More are refused.
@@ -25,6 +26,8 @@ const ENDED_MAX: usize = 256;
 const REPORTS_MAX: usize = 4 * (ATTACKS_MAX + ENDED_MAX);
 /// The file whose lock says which process the journal belongs to.
 const HOLDER_LOCK: &str = "holder.lock";
+/// How long an agent waits for the lock of the one before it, which has just died.
+const SUCCEED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Finds the process of a node.
 pub type FindDatabase = dyn Fn(&NodeName) -> Option<Identity> + Send + Sync;
@@ -138,7 +141,7 @@ impl Faults {
     /// called within a tokio runtime. Every change of an attack comes out of the receiver, those left ones first.
     pub async fn open(dir: &Path, context: Context) -> Result<(Self, mpsc::Receiver<AttackReport>), FaultError> {
         let journal = Journal::open(dir)?;
-        let hold = journal.hold(HOLDER_LOCK)?;
+        let hold = journal.hold_within(HOLDER_LOCK, SUCCEED_WITHIN).await?;
         journal.remove_drafts()?;
         let left = journal.records()?;
         let context = Arc::new(context);

@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
 
 /// Version of the record's format. A record of another version is set aside, loudly.
 const VERSION: u32 = 2;
@@ -26,6 +28,8 @@ const DRAFT_SUFFIX: &str = "draft";
 const UNREADABLE_SUFFIX: &str = "unreadable";
 /// A file of this name asks the holder to take everything out.
 const END_REQUEST: &str = "end-all";
+/// How often it is looked whether a journal is free.
+const HELD_LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// How a fault is taken out with nothing but this. What it holds is known to the module of the fault alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -171,6 +175,18 @@ impl Journal {
             Ok(lock) => Ok(Hold { _lock: lock }),
             Err((_, nix::Error::EWOULDBLOCK)) => Err(FaultError::JournalHeld(self.dir.clone())),
             Err((_, problem)) => Err(failed("lock", &path, problem.into())),
+        }
+    }
+
+    /// As [`Journal::hold`], and waits so long for whoever has the journal now. Even a dead holder can: a process that
+    /// it was just starting shares its lock from the fork to the exec.
+    pub(crate) async fn hold_within(&self, lock: &'static str, within: Duration) -> Result<Hold, FaultError> {
+        let began = Instant::now();
+        loop {
+            match self.hold(lock) {
+                Err(FaultError::JournalHeld(_)) if began.elapsed() < within => sleep(HELD_LOOK_EVERY).await,
+                other => return other,
+            }
         }
     }
 

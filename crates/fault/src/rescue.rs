@@ -5,10 +5,10 @@
 //! A byte in the pipe means that the journal has changed: an attack whose deadline has passed although the agent is
 //! alive (it hangs) is undone, too. Between such bytes and deadlines the rescue process sleeps.
 
+use crate::FaultError;
 use crate::attack::{forget, take_out};
 use crate::faults::Context;
 use crate::journal::{Journal, Record};
-use crate::{FaultError, journal};
 use firedrill_host::process::{Child, Identity, Stream};
 use firedrill_host::{HostError, clock};
 use firedrill_model::AttackId;
@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tokio::net::unix::pipe;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 /// An attack of a live agent is left to it for this long after its deadline.
 const GRACE: Duration = Duration::from_secs(2);
@@ -54,7 +54,8 @@ pub async fn rescue(journal_dir: &Path, pipe: OwnedFd) -> Result<Vec<Rescued>, F
         path: journal_dir.to_owned(),
         source: problem,
     })?;
-    let _only_one = succeed(&journal).await?;
+    // One rescue process per journal at a time.
+    let _only_one = journal.hold_within(RESCUE_LOCK, SUCCEED_WITHIN).await?;
     let mut rescued = Vec::new();
     loop {
         let next = next_overdue(&journal)?;
@@ -92,17 +93,6 @@ async fn news(pipe: &mut pipe::Receiver) -> News {
             Ok(count) if count > 0 => return News::JournalChanged,
             // A pipe that cannot be read is as silent as one that is closed.
             Ok(_) | Err(_) => return News::AgentGone,
-        }
-    }
-}
-
-/// One rescue process per journal at a time.
-async fn succeed(journal: &Journal) -> Result<journal::Hold, FaultError> {
-    let began = Instant::now();
-    loop {
-        match journal.hold(RESCUE_LOCK) {
-            Err(FaultError::JournalHeld(_)) if began.elapsed() < SUCCEED_WITHIN => sleep(GRACE / 20).await,
-            other => return other,
         }
     }
 }
