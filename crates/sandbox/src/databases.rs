@@ -3,6 +3,7 @@
 use crate::error::SandboxError;
 use crate::layout::{Choices, HostLayout, Layout, Profile};
 use crate::name::Home;
+use crate::side_by_side;
 use firedrill_engine::install::{self, Accounts, Settings, Workshop};
 use firedrill_engine::{Binaries, Instance, InstanceConfig, Login, PortRange};
 use firedrill_fault::storage::Layer;
@@ -39,13 +40,16 @@ pub(crate) async fn start(layout: &Layout) -> Result<BTreeMap<HostName, Instance
     let template = install::template_made_in(&workshop, &templates, &found, Some(OS_USER), &accounts(layout))
         .await
         .map_err(SandboxError::step(format!("make a template data directory in {}", templates.display())))?;
-    let mut starting = JoinSet::new();
+    let mut instances = Vec::new();
     for (host, node) in layout.hosts.iter().filter_map(|host| Some((host, host.node()?))) {
         if layout.choices.storage_layer {
             mount_layer(layout, host).await?;
         }
-        let config = instance(layout, host, node, &found.binaries)?;
-        let (host, template, settings) = (host.clone(), template.clone(), settings(&layout.choices));
+        instances.push((host.clone(), instance(layout, host, node, &found.binaries)?));
+    }
+    let mut starting = JoinSet::new();
+    for (host, config) in instances {
+        let (template, settings) = (template.clone(), settings(&layout.choices));
         starting.spawn(async move {
             let failed = || SandboxError::step(format!("start database node {}", config.node));
             install::place(&template, &config, &settings).await.map_err(failed())?;
@@ -53,11 +57,7 @@ pub(crate) async fn start(layout: &Layout) -> Result<BTreeMap<HostName, Instance
             Ok::<_, SandboxError>((host.name, config))
         });
     }
-    let mut started = BTreeMap::new();
-    while let Some(ended) = starting.join_next().await {
-        started.extend([ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?]);
-    }
-    Ok(started)
+    Ok(side_by_side::all(starting).await?.into_iter().collect())
 }
 
 /// Puts a storage layer under the host's database node, before its database runs. Its processes belong to the host and go with it.

@@ -4,6 +4,7 @@
 use crate::error::SandboxError;
 use crate::layout::{HostLayout, Layout, Part};
 use crate::plan_file;
+use crate::side_by_side;
 use firedrill_agent::{AgentConfig, Enrolment};
 use firedrill_api::client::Client;
 use firedrill_api::http::RegisterCluster;
@@ -31,10 +32,7 @@ pub(crate) async fn enlist(
         let (layout, host) = (layout.clone(), host.clone());
         enlisting.spawn(async move { enlist_host(&layout, &host, &client, instance).await });
     }
-    while let Some(ended) = enlisting.join_next().await {
-        ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
-    }
-    Ok(())
+    side_by_side::all(enlisting).await.map(drop)
 }
 
 async fn enlist_host(

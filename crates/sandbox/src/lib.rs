@@ -29,6 +29,7 @@ mod preflight;
 mod readiness;
 mod running;
 mod setting;
+mod side_by_side;
 mod status;
 mod supervise;
 mod teardown;

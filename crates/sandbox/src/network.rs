@@ -3,7 +3,7 @@
 
 use crate::error::SandboxError;
 use crate::layout::{HostLayout, Layout, Subnet};
-use firedrill_host::HostError;
+use crate::side_by_side;
 use firedrill_host::link::Batch;
 use firedrill_host::netns;
 use std::net::IpAddr;
@@ -52,7 +52,7 @@ pub(crate) async fn make_hosts(layout: &Layout) -> Result<(), SandboxError> {
         let netns = host.netns.clone();
         making.spawn_blocking(move || netns::create(&netns));
     }
-    all(making).await.map_err(failed())?;
+    side_by_side::all(making).await.map_err(failed())?;
     let fabric = netns::path(&layout.fabric());
     layout.hosts.iter().fold(Batch::new(), plug_in).apply(Some(&fabric)).await.map_err(failed())?;
     let mut addressing = JoinSet::new();
@@ -63,17 +63,10 @@ pub(crate) async fn make_hosts(layout: &Layout) -> Result<(), SandboxError> {
             batch.apply(Some(&netns::path(&netns))).await
         });
     }
-    all(addressing).await.map_err(failed())
+    side_by_side::all(addressing).await.map_err(failed()).map(drop)
 }
 
 fn plug_in(batch: Batch, host: &HostLayout) -> Batch {
     let port = host.name.as_str();
     batch.veth(port, HOST_INTERFACE, &host.netns).master(port, BRIDGE).up(port)
-}
-
-async fn all(mut tasks: JoinSet<Result<(), HostError>>) -> Result<(), HostError> {
-    while let Some(ended) = tasks.join_next().await {
-        ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
-    }
-    Ok(())
 }

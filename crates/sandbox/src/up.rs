@@ -78,7 +78,10 @@ async fn bring_up(options: &UpOptions) -> Result<SandboxStatus, SandboxError> {
         progress(&format!("{} database servers run ({} ms)", instances.len(), began.elapsed().as_millis()));
         Ok(instances)
     };
-    let ((), instances) = tokio::try_join!(server, fleet)?;
+    // Both to their ends, also when one fails: a removal must not race with what is still being made.
+    let (served, made) = tokio::join!(server, fleet);
+    served?;
+    let instances = made?;
     enlist::enlist(&layout, &client, instances).await?;
     progress(&format!("agents start ({} ms)", began.elapsed().as_millis()));
     readiness::fleet(&layout, &client).await?;
