@@ -70,8 +70,8 @@ fn attacks() -> Result<String> {
     let mut text = "# Attacks\n\nMade by `cargo xtask generate` from the faults themselves. In an experiment the parameters stand \
         beside the kind:\n\n```yaml\n- attack: {kind: latency, delay: 100ms, target: {role: replica}, duration: 20s}\n```\n\n\
         On the command line each is an option, with `-` for `_`: `firedrill attack start latency --delay 100ms \
-        --target role=replica`;\nwithout `--target` the attack is on this host alone and needs no server. `firedrill host check` says \
-        which of them a host\ncan bear, and by which mechanism.\n"
+        --target role=replica`;\nwithout `--target` the attack is on this host alone and needs no server. There, `--socket PATH` says \
+        which\ndatabase server is meant. `firedrill host check` says which of them a host can bear, and by which mechanism.\n"
         .to_owned();
     let field = |value: &serde_json::Value, name: &str| value[name].as_str().unwrap_or_default().to_owned();
     for kind in &kinds {

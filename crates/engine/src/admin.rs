@@ -1,14 +1,21 @@
 //! The way to a server for those who change it without a command of the keeper: faults. Every process of this host can
 //! take it, so it may stand in a record that outlives its writer.
 
-use crate::config::{InstanceConfig, Login};
+use crate::config::{InstanceConfig, Login, turns_file};
 use crate::error::EngineError;
-use crate::mariadb::sql::{Session, Sessions};
+use crate::mariadb::sql::{Session, Sessions, Table};
 use crate::turns::{TurnHeld, Turns};
 use firedrill_host::process::Identity;
 use firedrill_model::NodeName;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use tokio::net::UnixStream;
+
+/// Where a server says it is; relative to its data when the option was.
+const PID_FILE: &str = "SELECT IF(@@pid_file LIKE '/%', @@pid_file, CONCAT(@@datadir, @@pid_file))";
+/// Whose sessions feed replicas.
+const REPLICAS: &str =
+    "SELECT DISTINCT USER FROM information_schema.PROCESSLIST WHERE COMMAND IN ('Binlog Dump', 'Binlog Dump GTID')";
 
 /// How to reach one running server as its administrator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +45,30 @@ impl Admin {
             turns: config.turns_file(),
             unprivileged: config.heartbeat.clone(),
         }
+    }
+
+    /// The way to whatever server listens at a unix socket of this host, with nothing configured: for a person on the
+    /// spot. What must be known of it, it is asked itself.
+    ///
+    /// # Errors
+    /// When nobody listens there, or the caller is not let in as the administrator.
+    pub async fn at_socket(node: NodeName, socket: &Path) -> Result<Self, EngineError> {
+        let reached = UnixStream::connect(socket).await.and_then(|stream| stream.peer_cred());
+        let listener = reached.map_err(|problem| EngineError::file("connect to", socket, problem))?.pid();
+        let pid = listener.and_then(|pid| u32::try_from(pid).ok()).unwrap_or_default();
+        let mut session = Sessions::administrator_at(socket).connect().await?;
+        let answer = session.run(PID_FILE).await?;
+        let pid_file = answer.first().and_then(|table| table.first()?.at(0)).map(PathBuf::from).unwrap_or_default();
+        let dumps = session.run(REPLICAS).await?;
+        let replicas = dumps.first().into_iter().flat_map(Table::rows).filter_map(|row| row.at(0).map(str::to_owned));
+        Ok(Self {
+            node,
+            process: Identity::of(pid)?,
+            own_users: replicas.chain([Sessions::ADMINISTRATOR.to_owned()]).collect(),
+            socket: socket.to_owned(),
+            turns: turns_file(&pid_file),
+            unprivileged: None,
+        })
     }
 
     /// A new session as the administrator. One more than `max_connections` is kept for it by the server.

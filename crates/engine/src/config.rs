@@ -2,7 +2,7 @@
 
 use firedrill_model::{ClusterName, Endpoint, NodeName, OperationId};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Everything an [`crate::Instance`] must know of its server. Paths are absolute.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,9 +104,7 @@ impl InstanceConfig {
     /// What must be read and written while the data's volume hangs: it lies where the pid file does, which is in memory
     /// on a usual host.
     fn beside_pid_file(&self, suffix: &str) -> PathBuf {
-        let mut name = self.pid_file.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".firedrill-{suffix}"));
-        self.pid_file.with_file_name(name)
+        beside(&self.pid_file, suffix)
     }
 
     /// The identity of the server process that was started here.
@@ -117,7 +115,7 @@ impl InstanceConfig {
 
     /// How many commands that change it the server had; see [`crate::Admin::turn`].
     pub(crate) fn turns_file(&self) -> PathBuf {
-        self.beside_pid_file("turns")
+        turns_file(&self.pid_file)
     }
 
     /// Where it is tried whether the volume takes writes.
@@ -133,6 +131,17 @@ impl InstanceConfig {
     fn side_dir(&self, prefix: &str, operation: &OperationId) -> PathBuf {
         self.work_dir.join(format!("{prefix}-{}", file_name(operation)))
     }
+}
+
+fn beside(pid_file: &Path, suffix: &str) -> PathBuf {
+    let mut name = pid_file.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".firedrill-{suffix}"));
+    pid_file.with_file_name(name)
+}
+
+/// As [`InstanceConfig::turns_file`], for a server of which only the pid file is known.
+pub(crate) fn turns_file(pid_file: &Path) -> PathBuf {
+    beside(pid_file, "turns")
 }
 
 /// An operation id as part of a file name: ids come over the wire, a path must not.

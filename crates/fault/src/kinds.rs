@@ -77,6 +77,14 @@ pub struct Kind {
     pub(crate) verify_undone: fn(&Undo) -> Pending<'_, Result<String, StillThere>>,
 }
 
+impl Kind {
+    /// Whether it destroys data, which nothing but a backup brings back: it is refused where data is not expendable.
+    #[must_use]
+    pub fn destroys(&self) -> bool {
+        engine::expendable::DESTROYING.iter().any(|kind| kind.name == self.name)
+    }
+}
+
 /// All kinds of faults. Adding one is a module and a line here.
 pub static KINDS: &[&Kind] = &[
     &kill::KIND,

@@ -263,7 +263,7 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 #[derive(Subcommand)]
 pub(crate) enum Attack {
     /// Start one: on hosts of a cluster (`--target`), or on this host without a server
-    Start(StartAttack),
+    Start(Box<StartAttack>),
     /// Attacks and how they stand
     List,
     /// One attack

@@ -18,6 +18,10 @@ pub(crate) struct StartAttack {
     pub(crate) duration: Span,
     /// Where a local attack keeps its undo journal.
     pub(crate) data: PathBuf,
+    /// Where the database server listens that a local attack is about.
+    pub(crate) socket: Option<PathBuf>,
+    /// Whether a local attack may destroy its data.
+    pub(crate) expendable: bool,
 }
 
 /// Where journals of this host are when nothing else is said.
@@ -27,6 +31,8 @@ const TARGET: &str = "on-target";
 const CLUSTER: &str = "on-cluster";
 const DURATION: &str = "for-duration";
 const DATA: &str = "data-dir";
+const SOCKET: &str = "at-socket";
+const EXPENDABLE: &str = "data-expendable";
 
 impl clap::Args for StartAttack {
     fn augment_args(command: Command) -> Command {
@@ -42,7 +48,7 @@ impl clap::Args for StartAttack {
 }
 
 fn subcommand(kind: &Kind) -> Command {
-    let where_to = [
+    let mut where_to = vec![
         Arg::new(TARGET).long("target").value_name("SELECTOR").help(
             "On these hosts of a cluster: `role=primary`, `region=east`, `node=east-1`, `host=app`, `tag.service=db`, \
              `limit=1`, joined by commas. Without it: on this host, without a server, until it ends or Ctrl-C",
@@ -60,6 +66,21 @@ fn subcommand(kind: &Kind) -> Command {
             .help("On this host: the undo journal is kept under this directory")
             .default_value(DATA_DIR),
     ];
+    if kind.scope != Scope::Host {
+        where_to.push(Arg::new(SOCKET).long("socket").value_name("PATH").conflicts_with(TARGET).help(
+            "On this host: the database server that listens at this unix socket; root must be its administrator there",
+        ));
+    }
+    if kind.destroys() {
+        where_to.push(
+            Arg::new(EXPENDABLE)
+                .long("expendable")
+                .conflicts_with(TARGET)
+                .num_args(0)
+                .action(ArgAction::SetTrue)
+                .help("On this host: the data of that server may be lost"),
+        );
+    }
     Command::new(kind.name)
         .about(kind.summary)
         .long_about(kind.shape.documentation())
@@ -113,15 +134,22 @@ fn read(matches: &ArgMatches) -> anyhow::Result<StartAttack> {
     }
     firedrill_fault::check(&fault)?;
     let target = text(TARGET).map(|target| selector(&target)).transpose().context("--target")?;
-    if target.is_none() && kind.scope == Scope::Node {
-        bail!("an attack of kind {name} is about a database node of a cluster; say which with --target");
+    let path = |id: &str| matches.try_get_one::<String>(id).ok().flatten().map(PathBuf::from);
+    let socket = path(SOCKET);
+    if target.is_none() && socket.is_none() && kind.scope == Scope::Node {
+        bail!(
+            "an attack of kind {name} is about a database server; say which with --target, or with --socket the one of \
+             this host"
+        );
     }
     Ok(StartAttack {
         fault,
         target,
         cluster: text(CLUSTER).map(|name| name.parse()).transpose().context("--cluster")?,
         duration: text(DURATION).unwrap_or_default().parse().context("--duration")?,
-        data: text(DATA).map_or_else(|| PathBuf::from(DATA_DIR), PathBuf::from),
+        data: path(DATA).unwrap_or_else(|| PathBuf::from(DATA_DIR)),
+        socket,
+        expendable: matches.try_get_one::<bool>(EXPENDABLE).ok().flatten().is_some_and(|given| *given),
     })
 }
 

@@ -178,6 +178,10 @@ impl Destroys for DivergedRow {
     }
 }
 
+/// Those that destroy data.
+pub(crate) static DESTROYING: [&Kind; 5] =
+    [&DELETE_ROWS, &DROP_TABLE, &DROP_DATABASE, &ERRANT_TRANSACTION, &DIVERGED_ROW];
+
 pub(crate) static DELETE_ROWS: Kind = kind::<DeleteRows>("delete-rows", "Rows are deleted for good.");
 pub(crate) static DROP_TABLE: Kind = kind::<DropTable>("drop-table", "A table is dropped for good.");
 pub(crate) static DROP_DATABASE: Kind = kind::<DropDatabase>("drop-database", "A database is dropped for good.");
@@ -207,8 +211,8 @@ fn preflight<P: Destroys + 'static>(asked: Asked) -> Checking {
         let admin = reach(&asked)?;
         if !asked.context.expendable {
             return Err(Refusal(format!(
-                "{} has no undo, and {} is not marked expendable; give its hosts the tag `expendable: \"true\"` if the data \
-                 of its cluster may be lost",
+                "{} has no undo, and {} is not marked expendable; if the data of its cluster may be lost, give its hosts the \
+                 tag `expendable: \"true\"`, or say --expendable on the spot",
                 asked.fault.kind, admin.node
             )));
         }

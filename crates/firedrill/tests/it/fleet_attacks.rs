@@ -8,7 +8,7 @@ use firedrill_fault::storage::Layer;
 use firedrill_model::attack::{AttackState, Fault};
 use firedrill_model::experiment::AttackStep;
 use firedrill_model::{Selector, Span, Verdict};
-use firedrill_sandbox::{Home, HostStatus, SandboxStatus};
+use firedrill_sandbox::{Home, HostStatus, Profile, SandboxStatus};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,9 @@ use std::time::Duration;
 
 /// An agent's lease, and the time that a busy machine may take beside it.
 const AS_BEFORE_WITHIN: Duration = Duration::from_secs(30);
+
+/// A replica is made anew within seconds; a busy machine takes longer.
+const REPAIRED_WITHIN: Duration = Duration::from_secs(120);
 
 /// Attacks that are over at once, that take their agent down, or that destroy data, are not held by anybody; and the
 /// database of a sandbox has no cgroup of its own whose memory could be limited.
@@ -147,10 +150,7 @@ fn a_killed_agent_leaves_nothing_of_any_attack() {
         let fleet = Fleet::up_on_layers("attacks", &[]).await;
         fleet.until_redundant().await;
         let work = tempfile::tempdir().expect("a directory");
-        let table = "CREATE TABLE app.numbers (id INT AUTO_INCREMENT PRIMARY KEY, x INT)";
-        let socket = Home::from_environment().sandbox(&fleet.name).join("hosts/east-1/run/mariadbd.sock");
-        let made = Command::new("mariadb").arg("--socket").arg(socket).args(["-e", table]).output().expect("runs");
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        sql(&fleet, "east-1", "CREATE TABLE app.numbers (id INT AUTO_INCREMENT PRIMARY KEY, x INT)");
         let mut tried = 0;
         for kind in KINDS.iter().filter(|kind| !NOT_HELD.contains(&kind.name)) {
             strike(&fleet, kind, work.path()).await;
@@ -158,6 +158,97 @@ fn a_killed_agent_leaves_nothing_of_any_attack() {
         }
         eprintln!("{tried} kinds of attacks, {tried} agents killed, 0 leftovers");
     });
+}
+
+#[test]
+fn a_person_on_the_spot_attacks_and_what_is_expendable_is_destroyed() {
+    block_on(async {
+        let fleet = Fleet::up("spot", Profile::Safe).await;
+        fleet.until_redundant().await;
+        sql(&fleet, "east-1", "CREATE TABLE app.numbers (id INT AUTO_INCREMENT PRIMARY KEY, x INT)");
+        on_the_spot(&fleet);
+        destroys_what_is_expendable(&fleet).await;
+    });
+}
+
+fn socket(fleet: &Fleet, node: &str) -> PathBuf {
+    Home::from_environment().sandbox(&fleet.name).join("hosts").join(node).join("run/mariadbd.sock")
+}
+
+fn asked(fleet: &Fleet, node: &str, statements: &str) -> Result<String, String> {
+    let client = Command::new("mariadb").arg("--socket").arg(socket(fleet, node)).args(["-Ne", statements]).output();
+    let answer = client.expect("runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    if answer.status.success() { Ok(text(&answer.stdout)) } else { Err(text(&answer.stderr)) }
+}
+
+fn sql(fleet: &Fleet, node: &str, statements: &str) -> String {
+    asked(fleet, node, statements).unwrap_or_else(|problem| panic!("{statements}: {problem}"))
+}
+
+/// A person on a database host attacks the server there, with no platform.
+fn on_the_spot(fleet: &Fleet) {
+    let journal = tempfile::tempdir().expect("a directory");
+    let attack = |words: &[&str]| {
+        let ended = Command::new(crate::fleet::program())
+            .args(["attack", "start"])
+            .args(words)
+            .arg("--socket")
+            .arg(socket(fleet, "west-3"))
+            .args(["--duration", "1s", "--json", "--data"])
+            .arg(journal.path())
+            .output()
+            .expect("runs");
+        (
+            ended.status.success(),
+            format!("{}{}", String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr)),
+        )
+    };
+    for words in [&["stop-replication"][..], &["pause"], &["connections"]] {
+        let (done, told) = attack(words);
+        assert!(done && told.contains("\"active\"") && told.contains("\"undone\""), "{words:?}: {told}");
+    }
+    let (done, told) = attack(&["delete-rows", "--table", "app.numbers", "--rows", "1"]);
+    assert!(!done && told.contains("--expendable"), "{told}");
+}
+
+/// The hosts of a sandbox are expendable. What is destroyed on the primary is gone on all; what a replica has alone is
+/// seen or not, as the documentation of each says.
+async fn destroys_what_is_expendable(fleet: &Fleet) {
+    let primary = fleet.primary().await;
+    let strike = async |on: &str, fault: Fault| {
+        let target = Selector { hosts: vec![on.parse().expect("a name")], ..Selector::default() };
+        let attack = AttackStep { name: None, fault, target, duration: Span::secs(1) };
+        let start = StartAttack { cluster: fleet.cluster.clone(), attack };
+        let report = fleet.client.start_attack(&start).await.expect("starts").remove(0);
+        assert_eq!(report.state, AttackState::Active, "{}: {}", report.fault, report.evidence);
+        eprintln!("{}: {}", report.fault, report.evidence);
+    };
+    sql(
+        fleet,
+        &primary,
+        "CREATE DATABASE lost; CREATE TABLE lost.t (id INT PRIMARY KEY); INSERT INTO lost.t VALUES (1), (2), (3)",
+    );
+    let until = async |node: &str, question: &str, wanted: &str| {
+        let what = format!("{wanted} as the answer of {node} to {question}");
+        let answered = async || (asked(fleet, node, question).as_deref() == Ok(wanted)).then_some(());
+        fleet.until(&what, REPAIRED_WITHIN, answered).await;
+    };
+    let rows = "SELECT COUNT(*) FROM lost.t";
+    until("west-3", rows, "3").await;
+    strike(&primary, Fault::new("delete-rows").with("table", "lost.t").with("rows", 1)).await;
+    until("west-3", rows, "2").await;
+    strike("west-3", Fault::new("diverged-row").with("table", "lost.t")).await;
+    assert_eq!([sql(fleet, "west-3", rows), sql(fleet, &primary, rows)], ["1", "2"]);
+    strike(&primary, Fault::new("drop-table").with("table", "lost.t")).await;
+    strike(&primary, Fault::new("drop-database").with("database", "lost")).await;
+    let gone = "SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME='lost'";
+    until("west-3", gone, "0").await;
+    strike("west-3", Fault::new("errant-transaction")).await;
+    // The keeper sees what nobody else has, and makes it anew.
+    let errant = "SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME LIKE '%errant%'";
+    until("west-3", errant, "0").await;
+    fleet.until_redundant().await;
 }
 
 #[test]

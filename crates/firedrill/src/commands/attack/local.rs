@@ -5,10 +5,11 @@ use crate::attack_options::StartAttack;
 use crate::exit::{Outcome, TOOL_ERROR};
 use crate::output;
 use anyhow::Context as _;
+use firedrill_engine::Admin;
 use firedrill_fault::{Context, Faults, Undone, undo_everything};
 use firedrill_host::process::{Spawn, Stream};
 use firedrill_model::attack::{AttackReport, AttackState};
-use firedrill_model::{AttackId, AttackSpec};
+use firedrill_model::{AttackId, AttackSpec, NodeName};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,11 +23,17 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Puts the fault in place, says what was measured, and holds it until its time is over or a signal comes.
 pub(crate) async fn start(start: StartAttack, json: bool) -> anyhow::Result<Outcome> {
     let journal = start.data.join("local").join(std::process::id().to_string());
-    let (faults, mut reports) = Faults::open(&journal, context(&journal)?)
+    let mut context = context(&journal)?;
+    context.expendable = start.expendable;
+    let node = match &start.socket {
+        Some(socket) => Some(aim(&mut context, socket).await?),
+        None => None,
+    };
+    let (faults, mut reports) = Faults::open(&journal, context)
         .await
         .with_context(|| format!("attacks on this host need root and a journal under {}", start.data.display()))?;
     let id = AttackId(format!("local-{}", std::process::id()));
-    let spec = AttackSpec { id, fault: start.fault, node: None, duration: start.duration, severs_server: false };
+    let spec = AttackSpec { id, fault: start.fault, node, duration: start.duration, severs_server: false };
     let report = faults.inject(spec).await;
     let outcome = print(std::slice::from_ref(&report), json)?;
     if matches!(report.state, AttackState::Active | AttackState::NoEffect) && !faults.active().is_empty() {
@@ -83,6 +90,20 @@ fn context(journal: &Path) -> anyhow::Result<Context> {
         Spawn::new(&program).args(["rescue", "--journal"]).arg(&journal).stderr(Stream::Append(log))
     }));
     Ok(context)
+}
+
+/// Makes a database server of this host the one that an attack is about, by the name of this host.
+async fn aim(context: &mut Context, socket: &Path) -> anyhow::Result<NodeName> {
+    let node: NodeName = context.host.as_str().parse()?;
+    let server = Admin::at_socket(node.clone(), socket).await.with_context(|| {
+        format!("no database server at {} lets root in as its administrator; see --socket", socket.display())
+    })?;
+    let process = server.process;
+    let ours = node.clone();
+    context.database = Box::new(move |asked| (*asked == ours).then_some(process));
+    let ours = node.clone();
+    context.admin = Box::new(move |asked| (*asked == ours && process.alive()).then(|| server.clone()));
+    Ok(node)
 }
 
 /// The last resort: everything that any firedrill process has put in place, by the journals under a directory.

@@ -31,14 +31,16 @@ pub(crate) async fn run(command: Attack, connect: &Connect) -> anyhow::Result<Ou
             print(&[report], connect.json)
         }
         Attack::Undo { id: None, data, .. } => local::undo_all(&local::data_dir(data), connect.json).await,
-        Attack::Start(StartAttack { fault, target: Some(target), cluster, duration, .. }) => {
-            let attack = AttackStep { name: None, fault, target, duration };
-            let client = connect::client(connect).await?;
-            let cluster = connect::cluster(&client, cluster).await?;
-            let reports = client.start_attack(&firedrill_api::http::StartAttack { cluster, attack }).await?;
-            print(&reports, connect.json)
-        }
-        Attack::Start(start) => local::start(start, connect.json).await,
+        Attack::Start(start) => match *start {
+            StartAttack { fault, target: Some(target), cluster, duration, .. } => {
+                let attack = AttackStep { name: None, fault, target, duration };
+                let client = connect::client(connect).await?;
+                let cluster = connect::cluster(&client, cluster).await?;
+                let reports = client.start_attack(&firedrill_api::http::StartAttack { cluster, attack }).await?;
+                print(&reports, connect.json)
+            }
+            here => local::start(here, connect.json).await,
+        },
     }
 }
 
