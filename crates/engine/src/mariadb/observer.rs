@@ -7,7 +7,7 @@ use super::status::{self, Heard, Look};
 use crate::config::InstanceConfig;
 use crate::error::EngineError;
 use crate::process::ServerProcess;
-use firedrill_model::observation::ServerStatus;
+use firedrill_model::observation::{DiskTrouble, ServerStatus};
 use firedrill_model::{NodeObservation, Span};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -46,6 +46,10 @@ struct State {
     asked: Option<(Instant, Asked)>,
     answered: Instant,
     heard: Option<(Heard, Instant)>,
+    /// Since when sessions are seen to wait for room.
+    full_since: Option<Instant>,
+    /// The last look was a reason for more questions.
+    suspicious: bool,
     /// A session that was given up and has to be ended, or its statement would wait on in the server.
     stuck: Option<u32>,
 }
@@ -59,7 +63,15 @@ impl Observer {
             process,
             config,
             session_id,
-            state: Mutex::new(State { session: None, asked: None, answered: Instant::now(), heard: None, stuck: None }),
+            state: Mutex::new(State {
+                session: None,
+                asked: None,
+                answered: Instant::now(),
+                heard: None,
+                full_since: None,
+                suspicious: false,
+                stuck: None,
+            }),
         }
     }
 
@@ -68,8 +80,7 @@ impl Observer {
         let mut state = self.state.lock().await;
         let mut process = self.process.state();
         let answer = if process.is_gone() {
-            state.session = None;
-            state.asked = None;
+            (state.session, state.asked, state.full_since) = (None, None, None);
             Err("there is no server process".to_owned())
         } else {
             self.ask(&mut state).await
@@ -86,14 +97,15 @@ impl Observer {
             }
         };
         let unanswered_for = if status.is_some() { Span::ZERO } else { Span(state.answered.elapsed()) };
-        let disk_trouble = self.disk.look(!process.is_gone() && suspicious(status.as_ref(), unanswered_for));
+        state.suspicious = !process.is_gone() && suspicious(status.as_ref(), unanswered_for);
+        let disk_trouble = self.disk.look(state.suspicious).or_else(|| full(state.full_since));
         NodeObservation { node: self.config.node.clone(), process, status, unanswered_for, error, disk_trouble }
     }
 
     async fn ask(&self, state: &mut State) -> Result<Look, String> {
         let (since, mut asked) = match state.asked.take() {
             Some(asked) => asked,
-            None => (Instant::now(), self.put_question(state.session.take(), state.stuck.take())),
+            None => (Instant::now(), self.put_question(state)),
         };
         match tokio::time::timeout(WAIT, &mut asked).await {
             Ok(Ok(Ok((session, look)))) => {
@@ -115,15 +127,16 @@ impl Observer {
         }
     }
 
-    fn put_question(&self, session: Option<Session>, stuck: Option<u32>) -> Asked {
+    fn put_question(&self, state: &mut State) -> Asked {
+        let (session, stuck, suspicious) = (state.session.take(), state.stuck.take(), state.suspicious);
         let sessions = self.sessions.clone();
         let session_id = Arc::clone(&self.session_id);
         tokio::spawn(async move {
             if let Some(mut session) = session {
-                match session.run(status::LOOK).await {
+                match look(&mut session, suspicious).await {
                     // It belonged to an earlier server process.
                     Err(EngineError::NotConnected { .. }) => {}
-                    other => return Ok((session, understand(&other?)?)),
+                    other => return Ok((session, other?)),
                 }
             }
             let mut session = sessions.connect().await?;
@@ -132,13 +145,14 @@ impl Observer {
                 // Refused when that session has ended by itself, which is as good.
                 let _ended = session.run(&format!("KILL {stuck}")).await;
             }
-            let look = understand(&session.run(status::LOOK).await?)?;
+            let look = look(&mut session, suspicious).await?;
             Ok((session, look))
         })
     }
 
     fn complete(&self, state: &mut State, look: Look) -> ServerStatus {
-        let Look { mut status, heard } = look;
+        let Look { mut status, heard, waits_for_room } = look;
+        state.full_since = waits_for_room.then(|| state.full_since.unwrap_or_else(Instant::now));
         state.heard = heard.map(|now| match state.heard.take() {
             Some((before, at)) if before == now => (before, at),
             _ => (now, Instant::now()),
@@ -149,6 +163,20 @@ impl Observer {
         status.write_heartbeat_age = self.heartbeat.as_ref().and_then(|heartbeat| heartbeat.beat(!status.read_only));
         status
     }
+}
+
+async fn look(session: &mut Session, suspicious: bool) -> Result<Look, EngineError> {
+    let mut look = understand(&session.run(status::LOOK).await?)?;
+    if suspicious {
+        look.waits_for_room = status::waits_for_room(&session.run(status::FULL).await?);
+    }
+    Ok(look)
+}
+
+/// What the server itself says of a full volume.
+fn full(since: Option<Instant>) -> Option<DiskTrouble> {
+    let problem = || "sessions of the server wait for someone to free space".to_owned();
+    since.map(|since| DiskTrouble { lasts: Span(since.elapsed()), problem: problem() })
 }
 
 /// A server that does not answer, or has not committed lately what it should have: its disk may be why.

@@ -21,6 +21,18 @@ pub(crate) struct Look {
     pub status: ServerStatus,
     /// Changes whenever anything at all arrived from the source.
     pub heard: Option<Heard>,
+    /// Sessions wait because a volume of the server is full; known only when [`FULL`] was asked, too.
+    pub waits_for_room: bool,
+}
+
+/// Asked when commits do not end. A server whose binary log has no room keeps a commit waiting, all others behind it,
+/// and looks once a minute whether there is room again (`my_write` with `MY_WAIT_IF_FULL`). Its other volumes may be well.
+pub(crate) const FULL: &str = "SELECT COUNT(*) AS waiting FROM information_schema.PROCESSLIST \
+     WHERE STATE='Waiting for someone to free space'";
+
+/// Reads the answer to [`FULL`].
+pub(crate) fn waits_for_room(tables: &[Table]) -> bool {
+    tables.first().and_then(Table::first).and_then(|row| row.get("waiting")).is_some_and(|count| count != "0")
 }
 
 /// What moves when something arrives from the source: a heartbeat is counted, an event moves the position.
@@ -68,7 +80,7 @@ pub(crate) fn read(tables: &[Table]) -> Result<Look, Unreadable> {
         replication,
         write_heartbeat_age: None,
     };
-    Ok(Look { status, heard })
+    Ok(Look { status, heard, waits_for_room: false })
 }
 
 /// Reads one row of `SHOW ALL SLAVES STATUS`.

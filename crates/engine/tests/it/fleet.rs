@@ -44,7 +44,12 @@ pub(crate) fn free_port() -> u16 {
 impl Fleet {
     /// So many servers, started, read-only, replicating from nobody.
     pub(crate) async fn start(count: usize) -> Self {
-        let fleet = Self::place(count).await;
+        Self::start_with(count, &Settings::default()).await
+    }
+
+    /// As [`Fleet::start`], with settings of the servers.
+    pub(crate) async fn start_with(count: usize, settings: &Settings) -> Self {
+        let fleet = Self::place(count, settings).await;
         let starts = fleet
             .nodes
             .iter()
@@ -54,7 +59,7 @@ impl Fleet {
     }
 
     /// So many data directories and option files.
-    pub(crate) async fn place(count: usize) -> Self {
+    async fn place(count: usize, settings: &Settings) -> Self {
         assert!(nix::unistd::geteuid().is_root(), "these tests start servers as another user: run them as root");
         let found = preflight().expect("MariaDB is installed");
         let cache = std::env::temp_dir().join("firedrill-engine-test-templates");
@@ -65,7 +70,7 @@ impl Fleet {
         let mut nodes = Vec::new();
         for index in 1..=count {
             let config = config(directory.path(), u32::try_from(index).expect("small"), &found.binaries);
-            install::place(&template, &config, &Settings::default()).await.expect("placed");
+            install::place(&template, &config, settings).await.expect("placed");
             nodes.push(Instance::new(config));
         }
         Self { nodes, _directory: directory }

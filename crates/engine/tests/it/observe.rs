@@ -2,7 +2,8 @@
 
 use crate::fleet::{Fleet, application, ask, name, pid, query, seen, signal};
 use firedrill_engine::Instance;
-use firedrill_host::process::Signal;
+use firedrill_engine::install::Settings;
+use firedrill_host::process::{Signal, Spawn, run};
 use firedrill_model::observation::{ProcessState, Receiver};
 use firedrill_model::{NodeCommand, Span};
 use mysql_async::prelude::Queryable as _;
@@ -48,6 +49,53 @@ async fn the_write_heartbeat_runs_where_writes_are_taken_and_only_there() {
         })
     })
     .await;
+}
+
+/// A volume of 4 MiB, in memory, that the server's user may write to.
+struct SmallVolume(tempfile::TempDir);
+
+impl SmallVolume {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let options = "size=4m,uid=mysql,gid=mysql";
+        let mount = Spawn::new("mount").args(["-t", "tmpfs", "-o", options, "none"]).arg(dir.path());
+        run(mount, Duration::from_secs(10)).await.expect("these tests need root (mount)");
+        Self(dir)
+    }
+
+    fn fill(&self) {
+        let mut file = std::fs::File::create(self.0.path().join("logs-of-somebody")).expect("there is room");
+        while std::io::Write::write_all(&mut file, &[0; 4096]).is_ok() {}
+    }
+}
+
+impl Drop for SmallVolume {
+    fn drop(&mut self) {
+        // The server was just killed and may still have files there open.
+        nix::mount::umount2(self.0.path(), nix::mount::MntFlags::MNT_DETACH).expect("mounted");
+    }
+}
+
+#[tokio::test]
+async fn a_binary_log_without_room_is_told_by_the_server_itself() {
+    let volume = SmallVolume::new().await;
+    let log = format!("log-bin={}/binlog", volume.0.path().display());
+    let fleet = Fleet::start_with(1, &Settings { extra: vec![log], ..Settings::default() }).await;
+    let node = &fleet.nodes[0];
+    ask(node, NodeCommand::Open { node: name(node), semi_sync: false }).await.expect("opens");
+    query(node, "CREATE TABLE shop.t (id BIGINT PRIMARY KEY AUTO_INCREMENT, text TEXT)").await;
+    seen(node, "no trouble", |look| look.status.is_some() && look.disk_trouble.is_none()).await;
+    volume.fill();
+    // More than the rest of the page that the log is at the end of.
+    let stuck = tokio::time::timeout(
+        Duration::from_secs(1),
+        query(node, "INSERT INTO shop.t (text) VALUES (REPEAT('x', 20000))"),
+    );
+    assert!(stuck.await.is_err(), "there was room");
+    let look = seen(node, "no room", |look| look.disk_trouble.is_some()).await;
+    let trouble = look.disk_trouble.expect("seen");
+    assert!(trouble.problem.contains("wait for someone to free space"), "{trouble:?}");
+    assert!(look.status.is_some(), "it answers all the same");
 }
 
 #[tokio::test]

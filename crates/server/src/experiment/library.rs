@@ -4,7 +4,7 @@ use firedrill_api::http::ExperimentEntry;
 use std::collections::BTreeMap;
 
 /// The files: the ladder in the order of its rungs, then what stands beside it.
-const FILES: [&str; 13] = [
+const FILES: [&str; 14] = [
     include_str!("../../../../experiments/1-kill-replica.yaml"),
     include_str!("../../../../experiments/2-kill-pseudo-primary.yaml"),
     include_str!("../../../../experiments/3-kill-primary.yaml"),
@@ -14,6 +14,7 @@ const FILES: [&str; 13] = [
     include_str!("../../../../experiments/power-loss-primary.yaml"),
     include_str!("../../../../experiments/hung-disk-primary.yaml"),
     include_str!("../../../../experiments/full-disk-primary.yaml"),
+    include_str!("../../../../experiments/full-binlog-primary.yaml"),
     include_str!("../../../../experiments/kill-region.yaml"),
     include_str!("../../../../experiments/power-loss-region.yaml"),
     include_str!("../../../../experiments/reboot-primary.yaml"),
