@@ -1,6 +1,7 @@
 //! Every fault against a real kernel: its effect is measured from outside, and nothing is left of it, however it ends.
 //! Needs root; fails loudly without.
 
+mod combinations;
 mod connection_limit;
 mod container;
 mod container_crash;

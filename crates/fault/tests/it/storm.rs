@@ -52,19 +52,20 @@ impl Blow {
     }
 }
 
-struct Field {
-    lab: Lab,
-    victim: Victim,
+/// A host with one process and one volume to attack.
+pub(crate) struct Field {
+    pub(crate) lab: Lab,
+    pub(crate) victim: Victim,
     volume: SmallVolume,
 }
 
 impl Field {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { lab: Lab::new(), victim: Victim::new(), volume: SmallVolume::new() }
     }
 
     /// All that a fault of these kinds could leave behind.
-    fn seen(&self) -> String {
+    pub(crate) fn seen(&self) -> String {
         let victim = self.victim.identity();
         let limit = OpenFilesLimit::of(victim).expect("runs");
         let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", victim.pid)).expect("runs");
@@ -113,7 +114,7 @@ impl Field {
         assert!(self.lab.reaches(THERE), "{}", fault.kind);
     }
 
-    fn clean(&self) -> bool {
+    pub(crate) fn clean(&self) -> bool {
         self.lab.journalled().is_empty()
     }
 
@@ -122,7 +123,7 @@ impl Field {
         format!("storm-{}", self.victim.identity().pid)
     }
 
-    fn volume(&self) -> String {
+    pub(crate) fn volume(&self) -> String {
         self.volume.path().to_str().expect("UTF-8").to_owned()
     }
 }
