@@ -161,10 +161,19 @@ pub(super) fn serve(dir: &Path, point: &Path, guardian: OwnedFd, program: &dyn F
     Ok(())
 }
 
-/// A disk does not wait for a processor: its threads run before others, where that is allowed.
+/// A disk does not wait for a processor: the threads of this process run before others, where that is allowed.
 fn come_first() {
     // SAFETY: plain integers; threads started from now on have the same priority. A refusal changes nothing.
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -20) };
+}
+
+/// Those that answer, even more: where sessions share the processor in equal parts, a priority counts only within the
+/// session. The kernel leaves a part of the time to all others, whatever these threads do, and does not let what they
+/// start inherit it.
+fn come_at_once() {
+    let parameters = libc::sched_param { sched_priority: 1 };
+    // SAFETY: for this thread alone, with a structure that lives through the call. A refusal changes nothing.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_RR | libc::SCHED_RESET_ON_FORK, &raw const parameters) };
 }
 
 impl Server {
@@ -256,6 +265,7 @@ impl Server {
     fn work(self: Arc<Self>, index: usize) {
         // SAFETY: sets a property of this thread alone: delays are to be exact.
         unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1_u64) };
+        come_at_once();
         let place = self.desk.place(index);
         place.make_ready();
         let mut scratch = Scratch::new();

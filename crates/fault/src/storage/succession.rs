@@ -32,11 +32,8 @@ pub(super) fn watch(server: &Arc<Server>, guardian: OwnedFd) {
 pub(super) fn oversee(server: &Arc<Server>, events: &Receiver<Event>, guardian: impl Fn() -> Spawn) {
     let (mut alone, mut appointed, mut told) = (false, None::<Instant>, false);
     loop {
-        let event = if alone {
-            events.recv_timeout(PAUSE)
-        } else {
-            events.recv().map_err(|_| RecvTimeoutError::Disconnected)
-        };
+        let event =
+            if alone { events.recv_timeout(PAUSE) } else { events.recv().map_err(|_| RecvTimeoutError::Disconnected) };
         match event {
             Ok(Event::Over) | Err(RecvTimeoutError::Disconnected) => return,
             Ok(Event::Alone) if appointed.is_some_and(|since| since.elapsed() < LIVED) => {

@@ -145,9 +145,10 @@ impl Tree {
         let handles: Vec<_> = read(&self.handles).iter().map(|(id, handle)| (*id, Arc::clone(handle))).collect();
         let old = keep.all()?;
         let all = nodes.iter().map(|node| ((Kind::Node, node.id), [u64::from(node.probe), 0], node.file.as_fd()));
-        let all = all.chain(handles.iter().map(|(id, handle)| {
-            ((Kind::Handle, *id), numbers_of(handle.node.id, handle.flags), handle.file.as_fd())
-        }));
+        let all =
+            all.chain(handles.iter().map(|(id, handle)| {
+                ((Kind::Handle, *id), numbers_of(handle.node.id, handle.flags), handle.file.as_fd())
+            }));
         let all = all.chain(old.iter().map(|(id, file)| ((Kind::Kept, *id), [0, 0], file.as_fd())));
         handover::give(to.as_fd(), base, all)?;
         *write(&self.store) = to;
