@@ -42,6 +42,7 @@ const BENCHES: &[Bench] = &[
     Bench { name: "clone", about: "a clone of 1 GiB against plain mariadb-backup", run: copy::clone },
     Bench { name: "idle", about: "memory and processor of idle agents", run: idle::agents },
     Bench { name: "gateway", about: "the gateway against HAProxy and no proxy", run: examples::gateway },
+    Bench { name: "storage", about: "a storage layer without a fault against none", run: examples::storage },
     Bench { name: "ledger", about: "the check of 10 million operations", run: examples::ledger },
     Bench { name: "demo", about: "`firedrill demo`, start to finish", run: start::demo },
 ];

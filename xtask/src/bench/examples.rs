@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 const OPERATIONS: &str = "10000000";
 const CHECK_SECONDS_MAX: f64 = 10.0;
 const CHECK_GIB_MAX: f64 = 2.0;
-/// Share of a direct connection's rate that the gateway aims at.
+/// Share of the direct rate that the gateway and the storage layer aim at.
 const SHARE_AIM: f64 = 0.8;
 
 pub(super) fn gateway(_: &Ground, runs: Runs) -> Result<Section> {
@@ -25,6 +25,19 @@ pub(super) fn gateway(_: &Ground, runs: Runs) -> Result<Section> {
         section.judged(what, "≥ HAProxy", measured, gateway >= haproxy);
         section.judged(format!("{load}: the aim"), "0.8", digits(gateway), gateway >= SHARE_AIM);
     }
+    section.note(printed.trim());
+    Ok(section)
+}
+
+pub(super) fn storage(_: &Ground, runs: Runs) -> Result<Section> {
+    let rounds = runs.or(5).to_string();
+    let printed = example("firedrill-fault", "storage_bench", &[&rounds, "5"])?;
+    let of = |ground| share(&printed, ground, "layer").with_context(|| format!("no figures on {ground}"));
+    let (disk, memory) = (of("disk")?, of("memory")?);
+    let mut section = Section::default();
+    let what = "sysbench oltp_write_only on a layer as a share of direct";
+    section.judged(format!("{what}, on a disk"), "≥ 0.8", digits(disk), disk >= SHARE_AIM);
+    section.told(format!("{what}, in memory, where a sync costs nothing"), digits(memory));
     section.note(printed.trim());
     Ok(section)
 }
@@ -76,6 +89,8 @@ mod tests {
         assert_eq!(share(table, "oltp_write_only", "gateway"), Some(0.9));
         assert_eq!(share(table, "oltp_write_only", "HAProxy"), Some(0.8));
         assert_eq!(share(table, "oltp_point_select", "gateway"), None);
+        let storage = "| disk | direct | 10 | 1.00 | 1 | 2 |\n| disk | layer | 9 | 0.85 | 1 | 2 |";
+        assert_eq!((share(storage, "disk", "layer"), share(storage, "memory", "layer")), (Some(0.85), None));
         let ledger = "made     7 operations\nchecked  in 4.32 s, 2.3 million\npeak RSS 12345 kB\n";
         assert_eq!(word(ledger, "checked", 2), Some("4.32"));
         assert_eq!(word(ledger, "peak", 2), Some("12345"));

@@ -188,10 +188,10 @@ fn status(server: &Server) -> Status {
     });
     Status {
         server: std::process::id(),
-        guardian: nix::unistd::getppid().as_raw().unsigned_abs(),
+        guardian: server.tree.guardian(),
         guarded: server.tree.guarded(),
-        interface: server.agreed.minor,
-        kernel_resends: server.agreed.resends,
+        interface: server.base.agreed.minor,
+        kernel_resends: server.base.agreed.resends,
         keeps: server.keep.armed(),
         rules: in_force.collect(),
     }

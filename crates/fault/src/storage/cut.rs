@@ -143,7 +143,7 @@ fn kill_users(server: &Server, spare: &[u32]) -> Result<Vec<u32>, String> {
 /// Drops what the kernel has of files; pages that were changed through mappings come as writes now and are thrown away.
 fn drop_pages(server: &Server) {
     for node in server.tree.all() {
-        match nix::unistd::write(&server.device, &forget_pages_of(node)) {
+        match nix::unistd::write(&server.base.device, &forget_pages_of(node)) {
             Ok(_) | Err(Errno::ENOENT) => {}
             Err(problem) => tracing::error!(%problem, node, "pages of a file cannot be dropped"),
         }

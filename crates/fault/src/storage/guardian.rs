@@ -1,7 +1,9 @@
 //! The guardian: it mounts, keeps a copy of every descriptor, and starts the next server when one dies. It does nothing
-//! else, so that there is little it could die of.
+//! else, so that there is little it could die of. When it dies all the same, the server starts another one, which takes
+//! over from it and stands by as the first did.
 
 use super::desk;
+use super::handover::{self, Base};
 use super::server::Places;
 use super::store::{self, Key, Kind, Message};
 use super::wire::{Agreed, BEFORE_DATA, PAYLOAD_MAX, Request, agree, answer_header};
@@ -26,24 +28,50 @@ const FAILURES_MAX: u32 = 1000;
 
 /// What is handed to each server.
 struct Held {
-    device: OwnedFd,
-    agreed: Agreed,
-    below: OwnedFd,
-    desk: OwnedFd,
-    control: OwnedFd,
+    base: Base,
     /// By key, in the order in which a server needs them: nodes before handles.
     kept: BTreeMap<Key, ([u64; 2], OwnedFd)>,
 }
 
-/// Runs as the guardian until the file system is unmounted. `server` gives the command line of this program up to the
-/// directory.
-pub(super) fn guard(dir: &Path, point: &Path, server: &dyn Fn() -> Spawn) -> Result<(), HostError> {
-    let places = Places(dir.to_owned());
-    let mut held = begin(&places, point)?;
+/// Runs as the first guardian until the file system is unmounted. `program` gives the command line of this program up to
+/// the role.
+pub(super) fn guard(dir: &Path, point: &Path, program: &dyn Fn() -> Spawn) -> Result<(), HostError> {
+    let held = begin(&Places(dir.to_owned()), point)?;
+    stand_by(held, None, (dir, point), program)
+}
+
+/// Runs as the guardian after one that died; `server` is the socket to the server, which goes on meanwhile.
+pub(super) fn take_over(
+    dir: &Path,
+    point: &Path,
+    server: OwnedFd,
+    program: &dyn Fn() -> Spawn,
+) -> Result<(), HostError> {
+    let taken = handover::take(server.as_fd()).map_err(|source| HostError::System {
+        action: "take over",
+        object: format!("the storage layer over {}", point.display()),
+        source,
+    });
+    let (base, rest) = taken?;
+    let kept = rest.into_iter().filter_map(|message| Some((message.key, (message.numbers, message.fd?))));
+    stand_by(Held { base, kept: kept.collect() }, Some(server), (dir, point), program)
+}
+
+/// One server after the other; `living` is the socket to one that serves already.
+fn stand_by(
+    mut held: Held,
+    mut living: Option<OwnedFd>,
+    (dir, point): (&Path, &Path),
+    program: &dyn Fn() -> Spawn,
+) -> Result<(), HostError> {
     let mut failures = 0;
     loop {
         let began = Instant::now();
-        match attend(&mut held, dir, server) {
+        let ended = match living.take() {
+            Some(server) => listen(&mut held, &server).map_err(unspoken),
+            None => attend(&mut held, (dir, point), program),
+        };
+        match ended {
             Ok(true) => break,
             Ok(false) => tracing::warn!("the server of the storage layer died; the next one is started"),
             Err(problem) => tracing::error!(problem = problem.full(), "no server of the storage layer can be started"),
@@ -64,7 +92,7 @@ pub(super) fn guard(dir: &Path, point: &Path, server: &dyn Fn() -> Spawn) -> Res
         }
     }
     // Nobody listens any more; one that is gone already is as good.
-    let _gone = std::fs::remove_file(places.control());
+    let _gone = std::fs::remove_file(Places(dir.to_owned()).control());
     Ok(())
 }
 
@@ -96,7 +124,10 @@ fn begin(places: &Places, point: &Path) -> Result<Held, HostError> {
     let desk = desk::create().map_err(|problem| failed("make memory for", &places.0, problem))?;
     let device = fuse::mount(point, &places.0)?;
     match greet(&device) {
-        Ok(agreed) => Ok(Held { device, agreed, below, desk, control: OwnedFd::from(listener), kept: BTreeMap::new() }),
+        Ok(agreed) => {
+            let base = Base { device, agreed, below, desk, control: OwnedFd::from(listener) };
+            Ok(Held { base, kept: BTreeMap::new() })
+        }
         Err(problem) => {
             fuse::unmount(point)?;
             Err(failed("agree with the kernel on the file system over", point, problem.into()))
@@ -117,18 +148,20 @@ fn greet(device: &OwnedFd) -> Result<Agreed, Errno> {
 }
 
 /// One server from its start to its end; `true` when the file system was unmounted.
-fn attend(held: &mut Held, dir: &Path, server: &dyn Fn() -> Spawn) -> Result<bool, HostError> {
-    let failed = |problem: Errno| HostError::System {
-        action: "speak with",
-        object: "the server of the storage layer".to_owned(),
-        source: problem.into(),
-    };
-    let (own, other) = store::pair().map_err(failed)?;
+fn attend(held: &mut Held, (dir, point): (&Path, &Path), program: &dyn Fn() -> Spawn) -> Result<bool, HostError> {
+    let (own, other) = store::pair().map_err(unspoken)?;
     // Collected at the next start, or by the system when this process ends.
-    let _child = server().arg("server").arg(dir).stdin(Stream::Fd(other)).stderr(Stream::Inherit).spawn()?;
-    hand_over(held, &own).map_err(failed)?;
+    let server = program().arg("server").arg(dir).arg(point);
+    let _child = server.stdin(Stream::Fd(other)).stderr(Stream::Inherit).spawn()?;
+    let kept = held.kept.iter().map(|(key, (numbers, fd))| (*key, *numbers, fd.as_fd()));
+    handover::give(own.as_fd(), &held.base, kept).map_err(unspoken)?;
+    listen(held, &own).map_err(unspoken)
+}
+
+/// Keeps what a server works with, until it ends; `true` when the file system was unmounted.
+fn listen(held: &mut Held, server: &OwnedFd) -> Result<bool, Errno> {
     loop {
-        let Message { key, numbers, fd } = match store::receive(own.as_fd()).map_err(failed)? {
+        let Message { key, numbers, fd } = match store::receive(server.as_fd())? {
             None => return Ok(false),
             Some(message) => message,
         };
@@ -147,15 +180,10 @@ fn attend(held: &mut Held, dir: &Path, server: &dyn Fn() -> Spawn) -> Result<boo
     }
 }
 
-fn hand_over(held: &Held, to: &OwnedFd) -> Result<(), Errno> {
-    let agreed = [u64::from(held.agreed.minor), u64::from(held.agreed.resends)];
-    let none = [0, 0];
-    store::send(to.as_fd(), (Kind::Device, 0), agreed, Some(held.device.as_fd()))?;
-    store::send(to.as_fd(), (Kind::Below, 0), none, Some(held.below.as_fd()))?;
-    store::send(to.as_fd(), (Kind::Desk, 0), none, Some(held.desk.as_fd()))?;
-    store::send(to.as_fd(), (Kind::Control, 0), none, Some(held.control.as_fd()))?;
-    for (key, (numbers, fd)) in &held.kept {
-        store::send(to.as_fd(), *key, *numbers, Some(fd.as_fd()))?;
+fn unspoken(problem: Errno) -> HostError {
+    HostError::System {
+        action: "speak with",
+        object: "the server of the storage layer".to_owned(),
+        source: problem.into(),
     }
-    store::send(to.as_fd(), (Kind::Ready, 0), none, None)
 }

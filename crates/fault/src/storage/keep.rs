@@ -219,6 +219,16 @@ impl Keep {
         Ok(all)
     }
 
+    /// Copies of all files whose old content is kept, by their number, for the guardian.
+    pub(super) fn all(&self) -> std::io::Result<Vec<(u64, OwnedFd)>> {
+        let files: Vec<_> = self.files().values().cloned().collect();
+        let copy = |kept: &Arc<Mutex<Kept>>| {
+            let kept = lock(kept);
+            Ok((kept.id, kept.file.try_clone()?))
+        };
+        files.iter().map(copy).collect()
+    }
+
     fn of(&self, tree: &Tree, node: &Node) -> Result<Arc<Mutex<Kept>>, Errno> {
         let mut files = self.files();
         if let Some(kept) = files.get(&node.key) {

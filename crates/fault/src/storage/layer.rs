@@ -33,12 +33,13 @@ pub struct Layer {
 
 impl Layer {
     /// Mounts a layer over a directory; returns when it works. Must be done before the database starts. `dir` is the
-    /// layer's own directory, outside of the other.
+    /// layer's own directory, outside of the other. What is left of a layer that lost both its processes is taken off.
     ///
     /// # Errors
     /// Says what is missing: the privilege to mount, the kernel's part, or the directory.
     pub async fn mount(program: &Program, dir: &Path, point: &Path) -> Result<Self, HostError> {
         fuse::available()?;
+        take_off_the_dead(point)?;
         let (dir, point) = (make(dir)?, real(point)?);
         if dir.starts_with(&point) || point.starts_with(&dir) {
             let why = io::Error::new(io::ErrorKind::InvalidInput, "one of the two directories is in the other");
@@ -178,6 +179,22 @@ impl Layer {
 fn is_death(problem: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
     matches!(problem.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
+}
+
+/// A mount without processes answers nothing any more, and cannot be brought back: nobody has its descriptors.
+fn take_off_the_dead(point: &Path) -> Result<(), HostError> {
+    /// More than one upon the other there are only when somebody did not look.
+    const MOST: usize = 8;
+    for _ in 0..MOST {
+        let ends = [Some(libc::ENOTCONN), Some(libc::ECONNABORTED)];
+        let dead = std::fs::metadata(point).is_err_and(|problem| ends.contains(&problem.raw_os_error()));
+        if !dead || Layer::over(point)?.is_none() {
+            break;
+        }
+        tracing::warn!(point = %point.display(), "a storage layer without processes is taken off");
+        fuse::unmount(point)?;
+    }
+    Ok(())
 }
 
 fn make(dir: &Path) -> Result<PathBuf, HostError> {

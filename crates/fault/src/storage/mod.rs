@@ -3,7 +3,9 @@
 //!
 //! Two processes. The *guardian* mounts, holds a copy of every descriptor, and starts the *server*, which does the work.
 //! When the server dies, by whatever, the guardian starts the next one, which answers the requests that the dead one left
-//! on the [desk]: the database notices a pause of milliseconds and no error.
+//! on the [desk]: the database notices a pause of milliseconds and no error. When the guardian dies, the server starts the
+//! [next one][succession] and gives it a copy of everything. Only when the second dies before it has taken over from the
+//! first is there nobody left: then every call fails, which the database does not survive, and what is below is as it was.
 //!
 //! What goes wrong is said in [rules], each with a lease that the layer itself ends. While no rule is in force the layer
 //! only passes on. A [power loss][cut] needs a rule that *keeps* what it is going to put back; see [keep] for what counts
@@ -27,6 +29,7 @@ pub(crate) mod error;
 mod files;
 mod gate;
 mod guardian;
+mod handover;
 mod keep;
 pub(crate) mod latency;
 mod layer;
@@ -40,6 +43,7 @@ mod ruled;
 mod rules;
 mod server;
 mod store;
+mod succession;
 mod tree;
 mod wire;
 
@@ -66,11 +70,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, program: &dyn Fn() -> 
         source: problem,
     };
     let mut arguments = arguments.into_iter();
-    let (role, dir, point) = (arguments.next(), arguments.next().map(PathBuf::from), arguments.next());
+    let mut path = || arguments.next().map(PathBuf::from);
+    let (role, dir, point) = (path(), path(), path());
+    let other = || io::stdin().as_fd().try_clone_to_owned().map_err(failed);
     allow_many_files();
     match (role.as_ref().and_then(|role| role.to_str()), dir, point) {
-        (Some("guardian"), Some(dir), Some(point)) => guardian::guard(&dir, &PathBuf::from(point), program),
-        (Some("server"), Some(dir), None) => {
+        (Some("guardian"), Some(dir), Some(point)) => guardian::guard(&dir, &point, program),
+        (Some("next-guardian"), Some(dir), Some(point)) => guardian::take_over(&dir, &point, other()?, program),
+        (Some("server"), Some(dir), Some(point)) => {
             // A thread that ends without an answer would leave its caller waiting for ever; the next server answers.
             let report = std::panic::take_hook();
             std::panic::set_hook(Box::new(move |panic| {
@@ -79,8 +86,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, program: &dyn Fn() -> 
             }));
             // Modes are the callers', who had theirs applied already.
             nix::sys::stat::umask(nix::sys::stat::Mode::empty());
-            let guardian = io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;
-            server::serve(&dir, guardian).map_err(failed)
+            server::serve(&dir, &point, other()?, program).map_err(failed)
         }
         _ => Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "it is started by Layer::mount only"))),
     }

@@ -4,13 +4,16 @@
 use super::cut;
 use super::desk::{Desk, PLACES, Place, Scratch};
 use super::gate::{Gate, is_dying};
+use super::handover::{self, Base};
 use super::keep::{KEPT_BYTES_MAX, Keep};
 use super::names::{GRAVEYARD, Names};
 use super::rulebook::Rulebook;
 use super::rules::{Disturbed, Operation, Subject};
-use super::store::{self, Kind, Message};
+use super::store::{Kind, Message};
+use super::succession;
 use super::tree::{Node, Tree, through};
-use super::wire::{self, ANSWER_HEADER, Agreed, Request, answer_header, opcode};
+use super::wire::{self, ANSWER_HEADER, Request, answer_header, opcode};
+use firedrill_host::process::Spawn;
 use nix::errno::Errno;
 use nix::sys::uio::writev;
 use std::collections::HashSet;
@@ -23,10 +26,14 @@ use std::time::Duration;
 
 /// Threads that a server begins with. More are started when all are busy, up to the number of places.
 const WORKERS: usize = 4;
+/// Above those, a thread ends when so many others are idle.
+const IDLE_MAX: usize = 8;
 /// A request that so many servers have died of is answered with an error instead of being tried again.
 const ATTEMPTS_MAX: u32 = 16;
 /// How often deadlines and the age of names are looked at while there are any.
 const TICK: Duration = Duration::from_millis(100);
+/// Events that wait for the main thread: one of each thread that finds the file system unmounted, and the guardian's end.
+const EVENTS_MAX: usize = PLACES + 2;
 /// The name, in the mount point, of the file that effects are measured with.
 pub(super) const PROBE: &str = ".firedrill-probe";
 
@@ -64,19 +71,28 @@ impl Places {
 
 /// Everything that its threads share.
 pub(super) struct Server {
-    pub(super) device: OwnedFd,
+    pub(super) base: Base,
     pub(super) desk: Arc<Desk>,
     pub(super) tree: Tree,
     pub(super) rules: Rulebook,
     pub(super) gate: Gate,
     pub(super) keep: Keep,
     pub(super) places: Places,
-    pub(super) agreed: Agreed,
+    /// The path of the directory below, before the file system was mounted over it.
     below: PathBuf,
     idle: AtomicUsize,
     /// Which places have a thread.
     manned: Mutex<[bool; PLACES]>,
-    over: mpsc::SyncSender<()>,
+    events: mpsc::SyncSender<Event>,
+}
+
+/// What the main thread is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Event {
+    /// The file system was unmounted.
+    Over,
+    /// The guardian is dead.
+    Alone,
 }
 
 /// What an operation answers with.
@@ -115,50 +131,15 @@ impl Call<'_> {
     }
 }
 
-/// What a server is given at its start.
-struct Handed {
-    device: OwnedFd,
-    below: OwnedFd,
-    desk: OwnedFd,
-    control: OwnedFd,
-    agreed: Agreed,
-    rest: Vec<Message>,
-}
-
-/// Runs as the server until the file system is unmounted. `guardian` is the socket to it.
-pub(super) fn serve(dir: &Path, guardian: OwnedFd) -> io::Result<()> {
-    let handed = receive(&guardian)?;
-    let places = Places(dir.to_owned());
-    let desk = Arc::new(Desk::map(handed.desk.as_fd())?);
-    let (kept, rest): (Vec<_>, Vec<_>) = handed.rest.into_iter().partition(|message| message.key.0 == Kind::Kept);
+/// Runs as the server until the file system is unmounted. `guardian` is the socket to it, `program` gives the command line
+/// of this program up to the role.
+pub(super) fn serve(dir: &Path, point: &Path, guardian: OwnedFd, program: &dyn Fn() -> Spawn) -> io::Result<()> {
+    let (base, rest) = handover::take(guardian.as_fd())?;
+    let control = base.control.try_clone()?;
     let watched = guardian.try_clone()?;
-    let tree = Tree::restore(Arc::clone(&desk), guardian, &handed.below, rest)?;
-    std::fs::create_dir_all(places.kept())?;
-    let names = Names::restore(&places.kept().join("names.log"), handed.below.try_clone()?)?;
-    let kept = kept.into_iter().filter_map(|message| Some((message.key.1, message.fd?))).collect();
-    let keep = Keep::restore(&places.kept(), KEPT_BYTES_MAX, names, kept)?;
-    let rules = Rulebook::open(&places.rules());
-    let cut_short = places.cut().exists();
-    if rules.keeps() || cut_short {
-        keep.still_armed();
-    } else {
-        keep.disarm(&tree);
-    }
-    let (over, ended) = mpsc::sync_channel(1);
-    let server = Arc::new(Server {
-        device: handed.device,
-        desk,
-        tree,
-        rules,
-        gate: Gate::new(),
-        keep,
-        below: std::fs::read_link(through(&handed.below))?,
-        places,
-        agreed: handed.agreed,
-        idle: AtomicUsize::new(0),
-        manned: Mutex::new([false; PLACES]),
-        over,
-    });
+    let (events, told) = mpsc::sync_channel(EVENTS_MAX);
+    let server = Arc::new(Server::restore(dir, base, rest, guardian, events)?);
+    let cut_short = server.places.cut().exists();
     if !server.places.probe().exists() {
         // With content, so that there is something to read.
         std::fs::write(server.places.probe(), [0; 4096])?;
@@ -170,55 +151,75 @@ pub(super) fn serve(dir: &Path, guardian: OwnedFd) -> io::Result<()> {
     come_first();
     server.start_workers();
     cut::finish(&server);
-    let (controlled, ticking, watching) = (Arc::clone(&server), Arc::clone(&server), Arc::clone(&server));
-    std::thread::spawn(move || super::control::listen(&controlled, handed.control));
+    let (controlled, ticking) = (Arc::clone(&server), Arc::clone(&server));
+    std::thread::spawn(move || super::control::listen(&controlled, control));
     std::thread::spawn(move || ticking.tick());
-    std::thread::spawn(move || {
-        // The guardian sends nothing any more: whatever comes is its end.
-        let _end = store::receive(watched.as_fd());
-        watching.tree.unguarded();
-    });
+    succession::watch(&server, watched);
+    succession::oversee(&server, &told, || program().arg("next-guardian").arg(dir).arg(point));
     // Its threads end with the process.
-    let _unmounted = ended.recv();
     server.tree.tell((Kind::Over, 0), [0, 0], None);
     Ok(())
 }
 
-/// A disk does not wait for a processor: its threads run before others, where that is allowed.
+/// A disk does not wait for a processor: the threads of this process run before others, where that is allowed.
 fn come_first() {
     // SAFETY: plain integers; threads started from now on have the same priority. A refusal changes nothing.
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -20) };
 }
 
-fn receive(guardian: &OwnedFd) -> io::Result<Handed> {
-    let gone = || io::Error::new(io::ErrorKind::UnexpectedEof, "the guardian of the storage layer ended");
-    let (mut device, mut below, mut desk, mut control, mut rest) = (None, None, None, None, Vec::new());
-    let mut agreed = Agreed { minor: 0, resends: false };
-    loop {
-        let message = store::receive(guardian.as_fd())?.ok_or_else(gone)?;
-        match message.key.0 {
-            Kind::Device => {
-                #[allow(clippy::cast_possible_truncation, reason = "the guardian made it of 32 bits")]
-                let minor = message.numbers[0] as u32;
-                agreed = Agreed { minor, resends: message.numbers[1] == 1 };
-                device = message.fd;
-            }
-            Kind::Below => below = message.fd,
-            Kind::Desk => desk = message.fd,
-            Kind::Control => control = message.fd,
-            Kind::Ready => break,
-            _ => rest.push(message),
-        }
-    }
-    match (device, below, desk, control) {
-        (Some(device), Some(below), Some(desk), Some(control)) => {
-            Ok(Handed { device, below, desk, control, agreed, rest })
-        }
-        _ => Err(gone()),
-    }
+/// Those that answer, even more: where sessions share the processor in equal parts, a priority counts only within the
+/// session. The kernel leaves a part of the time to all others, whatever these threads do, and does not let what they
+/// start inherit it.
+fn come_at_once() {
+    let parameters = libc::sched_param { sched_priority: 1 };
+    // SAFETY: for this thread alone, with a structure that lives through the call. A refusal changes nothing.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_RR | libc::SCHED_RESET_ON_FORK, &raw const parameters) };
 }
 
 impl Server {
+    /// With what the servers before this one left.
+    fn restore(
+        dir: &Path,
+        base: Base,
+        rest: Vec<Message>,
+        guardian: OwnedFd,
+        events: mpsc::SyncSender<Event>,
+    ) -> io::Result<Self> {
+        let places = Places(dir.to_owned());
+        let desk = Arc::new(Desk::map(base.desk.as_fd())?);
+        let (kept, rest): (Vec<_>, Vec<_>) = rest.into_iter().partition(|message| message.key.0 == Kind::Kept);
+        let tree = Tree::restore(Arc::clone(&desk), guardian, &base.below, rest)?;
+        std::fs::create_dir_all(places.kept())?;
+        let names = Names::restore(&places.kept().join("names.log"), base.below.try_clone()?)?;
+        let kept = kept.into_iter().filter_map(|message| Some((message.key.1, message.fd?))).collect();
+        let keep = Keep::restore(&places.kept(), KEPT_BYTES_MAX, names, kept)?;
+        let rules = Rulebook::open(&places.rules());
+        if rules.keeps() || places.cut().exists() {
+            keep.still_armed();
+        } else {
+            keep.disarm(&tree);
+        }
+        Ok(Self {
+            below: std::fs::read_link(through(&base.below))?,
+            base,
+            desk,
+            tree,
+            rules,
+            gate: Gate::new(),
+            keep,
+            places,
+            idle: AtomicUsize::new(0),
+            manned: Mutex::new([false; PLACES]),
+            events,
+        })
+    }
+
+    /// Tells the main thread.
+    pub(super) fn tell(&self, event: Event) {
+        // A queue that is full has the same event in it already.
+        let _told = self.events.try_send(event);
+    }
+
     /// One thread for each request that a dead server left, and some more.
     fn start_workers(self: &Arc<Self>) {
         let mut first = [false; PLACES];
@@ -247,9 +248,10 @@ impl Server {
         }
     }
 
-    /// Whether a thread ends: the kernel wakes idle ones in turn, so the fewer there are, the warmer they are.
+    /// Whether a thread ends: the kernel wakes idle ones in turn, so the fewer there are, the warmer they are. Enough
+    /// stay for a load that comes and goes: a start prepares memory, which stops the others meanwhile.
     fn leaves(&self, index: usize) -> bool {
-        let leaves = index >= WORKERS && self.idle.load(Ordering::Relaxed) >= 2;
+        let leaves = index >= WORKERS && self.idle.load(Ordering::Relaxed) >= IDLE_MAX;
         if leaves {
             self.manned()[index] = false;
         }
@@ -263,6 +265,7 @@ impl Server {
     fn work(self: Arc<Self>, index: usize) {
         // SAFETY: sets a property of this thread alone: delays are to be exact.
         unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1_u64) };
+        come_at_once();
         let place = self.desk.place(index);
         place.make_ready();
         let mut scratch = Scratch::new();
@@ -278,7 +281,7 @@ impl Server {
                 return;
             }
             self.idle.fetch_add(1, Ordering::Relaxed);
-            let received = place.receive(self.device.as_fd());
+            let received = place.receive(self.base.device.as_fd());
             let idle = self.idle.fetch_sub(1, Ordering::Relaxed);
             match received {
                 Ok(()) => {
@@ -291,8 +294,7 @@ impl Server {
                     if problem != Errno::ENODEV {
                         tracing::error!(%problem, "the kernel's side of the storage layer is gone");
                     }
-                    // Others may have said so already.
-                    let _told = self.over.try_send(());
+                    self.tell(Event::Over);
                     return;
                 }
             }
@@ -346,7 +348,7 @@ impl Server {
     }
 
     fn send(&self, header: &[u8; ANSWER_HEADER], body: &[u8]) -> Result<(), Errno> {
-        writev(&self.device, &[IoSlice::new(header), IoSlice::new(body)]).map(drop)
+        writev(&self.base.device, &[IoSlice::new(header), IoSlice::new(body)]).map(drop)
     }
 
     fn attempt(&self, request: Request<'_>, place: Place<'_>, scratch: &mut Scratch) -> Result<Answer, Errno> {

@@ -2,6 +2,8 @@
 //! a descriptor, which the guardian's store has a copy of.
 
 use super::desk::{Desk, NODES_MAX};
+use super::handover::{self, Base};
+use super::keep::Keep;
 use super::store::{self, Key, Kind, Message};
 use super::wire::ROOT;
 use nix::errno::Errno;
@@ -10,7 +12,7 @@ use nix::sys::stat::{Mode, fstat};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// A node's number is its index and, above these bits, a serial number, so that an old number never means a new file.
@@ -43,8 +45,10 @@ pub(super) struct Handle {
 #[derive(Debug)]
 pub(super) struct Tree {
     desk: Arc<Desk>,
-    store: OwnedFd,
+    /// The socket to the guardian.
+    store: RwLock<OwnedFd>,
     guarded: AtomicBool,
+    guardian: AtomicU32,
     nodes: RwLock<HashMap<u64, Arc<Node>>>,
     numbers: Mutex<Numbers>,
     handles: RwLock<HashMap<u64, Arc<Handle>>>,
@@ -74,8 +78,9 @@ impl Tree {
         let numbers = Numbers { by_key: HashMap::new(), free: Vec::new(), next: 2, serial: 1 };
         let tree = Self {
             desk,
-            store,
+            store: RwLock::new(store),
             guarded: AtomicBool::new(true),
+            guardian: AtomicU32::new(nix::unistd::getppid().as_raw().unsigned_abs()),
             nodes: RwLock::default(),
             numbers: Mutex::new(numbers),
             handles: RwLock::default(),
@@ -126,17 +131,43 @@ impl Tree {
         self.guarded.store(false, Ordering::Relaxed);
     }
 
+    /// The process that stands by, or did last.
+    pub(super) fn guardian(&self) -> u32 {
+        self.guardian.load(Ordering::Relaxed)
+    }
+
+    /// Gives everything to a new guardian, with the files whose old content is kept, and has it stand by. Only while no
+    /// operation is under way: between what it is given and what it is told from then on, nothing may be missing.
+    pub(super) fn hand_over(&self, to: OwnedFd, guardian: u32, base: &Base, keep: &Keep) -> std::io::Result<()> {
+        // The kernel forgets nodes at any time, without an operation.
+        let _none_forgotten = self.numbers();
+        let nodes: Vec<_> = read(&self.nodes).values().filter(|node| node.id != ROOT).cloned().collect();
+        let handles: Vec<_> = read(&self.handles).iter().map(|(id, handle)| (*id, Arc::clone(handle))).collect();
+        let old = keep.all()?;
+        let all = nodes.iter().map(|node| ((Kind::Node, node.id), [u64::from(node.probe), 0], node.file.as_fd()));
+        let all =
+            all.chain(handles.iter().map(|(id, handle)| {
+                ((Kind::Handle, *id), numbers_of(handle.node.id, handle.flags), handle.file.as_fd())
+            }));
+        let all = all.chain(old.iter().map(|(id, file)| ((Kind::Kept, *id), [0, 0], file.as_fd())));
+        handover::give(to.as_fd(), base, all)?;
+        *write(&self.store) = to;
+        self.guardian.store(guardian, Ordering::Relaxed);
+        self.guarded.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
     pub(super) fn node(&self, id: u64) -> Result<Arc<Node>, Errno> {
         self.find(id).ok_or(Errno::ESTALE)
     }
 
     fn find(&self, id: u64) -> Option<Arc<Node>> {
-        self.nodes.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+        read(&self.nodes).get(&id).cloned()
     }
 
     /// The numbers of all nodes.
     pub(super) fn all(&self) -> Vec<u64> {
-        self.nodes.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+        read(&self.nodes).keys().copied().collect()
     }
 
     /// The node of a file just opened with `O_PATH`, counted once more as known to the kernel.
@@ -190,14 +221,13 @@ impl Tree {
         // Offsets come with each write: a descriptor that appends would not heed them.
         let file = reopen(&node.file, flags & !OFlag::O_APPEND)?;
         let id = self.next_handle.fetch_add(1, Ordering::Relaxed);
-        #[allow(clippy::cast_sign_loss, reason = "only bits")]
-        self.keep((Kind::Handle, id), [node.id, u64::from(flags.bits() as u32)], file.as_fd());
+        self.keep((Kind::Handle, id), numbers_of(node.id, flags), file.as_fd());
         write(&self.handles).insert(id, Arc::new(Handle { file, flags, node: Arc::clone(node) }));
         Ok(id)
     }
 
     pub(super) fn handle(&self, id: u64) -> Result<Arc<Handle>, Errno> {
-        self.handles.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned().ok_or(Errno::EBADF)
+        read(&self.handles).get(&id).cloned().ok_or(Errno::EBADF)
     }
 
     /// Closes a handle; one that is closed already is no error.
@@ -217,12 +247,12 @@ impl Tree {
         self.tell((Kind::Drop, kind as u64), [id, 0], None);
     }
 
-    /// Without a guardian this server goes on alone.
+    /// Without a guardian this server goes on alone, until it has started another.
     pub(super) fn tell(&self, key: Key, numbers: [u64; 2], fd: Option<BorrowedFd<'_>>) {
         if self.guarded()
-            && let Err(problem) = store::send(self.store.as_fd(), key, numbers, fd)
+            && let Err(problem) = store::send(read(&self.store).as_fd(), key, numbers, fd)
         {
-            tracing::error!(%problem, "the guardian of the storage layer is gone: the next death of this process is seen");
+            tracing::warn!(%problem, "the guardian of the storage layer is gone");
             self.unguarded();
         }
     }
@@ -246,6 +276,17 @@ fn index(id: u64) -> usize {
     #[allow(clippy::cast_possible_truncation, reason = "masked to fewer bits")]
     let index = (id & INDEX_MASK) as usize;
     index
+}
+
+/// What a handle is kept with: its node and the flags it was opened with.
+fn numbers_of(node: u64, flags: OFlag) -> [u64; 2] {
+    #[allow(clippy::cast_sign_loss, reason = "only bits")]
+    let flags = flags.bits() as u32;
+    [node, u64::from(flags)]
+}
+
+fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {

@@ -1,6 +1,6 @@
 //! A storage layer over a directory of its own, for the tests of storage faults.
 
-use crate::lab::{WITHIN, block_on};
+use crate::lab::{WITHIN, block_on, eventually};
 use firedrill_fault::storage::{Layer, Status};
 use firedrill_host::fuse;
 use firedrill_host::process::{Identity, Pidfd, Signal, Spawn};
@@ -69,11 +69,22 @@ impl Mounted {
         self.ask(&format!(r#"{{"command":"cut","id":"{id}","spare":[{own}]}}"#))
     }
 
-    /// Kills the server, and waits until it is dead.
+    /// Kills the server.
     pub(crate) fn kill_server(&self) -> u32 {
         let server = self.status().server;
         kill(server);
         server
+    }
+
+    /// Kills the guardian, and waits for the next one.
+    pub(crate) fn replace_guardian(&self) -> u32 {
+        let old = self.status().guardian;
+        kill(old);
+        eventually("the next guardian", || {
+            let status = self.status();
+            status.guarded && status.guardian != old
+        });
+        self.status().guardian
     }
 }
 
@@ -94,7 +105,7 @@ impl Drop for Mounted {
     }
 }
 
-fn kill(pid: u32) {
+pub(crate) fn kill(pid: u32) {
     if let Ok(process) = Pidfd::open(pid) {
         let _dead = process.signal(Signal::SIGKILL);
     }

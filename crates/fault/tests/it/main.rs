@@ -14,6 +14,7 @@ mod engine_crash;
 #[path = "../../../engine/tests/it/fleet.rs"]
 #[expect(dead_code, reason = "tests of the engine use the rest")]
 mod fleet;
+mod guardian;
 mod kill;
 mod kills;
 mod lab;
