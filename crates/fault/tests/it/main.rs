@@ -13,6 +13,7 @@ mod engine_crash;
 #[path = "../../../engine/tests/it/fleet.rs"]
 #[expect(dead_code, reason = "tests of the engine use the rest")]
 mod fleet;
+mod host_clock;
 mod kill;
 mod kills;
 mod lab;
