@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -115,11 +116,11 @@ fn every_kind(fleet: &Fleet<'_>, server: &Server, runs: Runs, section: &mut Sect
 type Taken = (Vec<f64>, Vec<f64>, Preparation);
 
 /// Starts one kind and halts it again, so many times.
-fn one_kind(server: &Server, kind: &str, directory: &std::path::Path, times: u32) -> Result<Taken> {
+fn one_kind(server: &Server, kind: &str, directory: &Path, times: u32) -> Result<Taken> {
     let (mut starts, mut outs, mut preparation) = (Vec::new(), Vec::new(), Preparation::Nothing);
     for _ in 0..times {
         server.healed()?;
-        let bystander = Bystander::new()?;
+        let bystander = Bystander::new(directory)?;
         let trial: Trial = trials::of(kind, &Props { directory, bystander: bystander.0.id() });
         preparation = trial.preparation;
         starts.push(server.start(&trial.attack)?);
@@ -134,13 +135,17 @@ struct Kind {
     name: String,
 }
 
-/// A process of no use, for attacks on processes.
+/// A process of no use, for attacks on processes, which no other has the name of.
 struct Bystander(Child);
 
 impl Bystander {
-    fn new() -> Result<Self> {
-        let child = Command::new("sleep").arg("600").stdin(Stdio::null()).spawn().context("cannot start sleep")?;
-        Ok(Self(child))
+    fn new(directory: &Path) -> Result<Self> {
+        let program = directory.with_file_name(trials::BYSTANDER);
+        if !program.exists() {
+            std::fs::copy("/bin/sleep", &program).context("cannot copy sleep")?;
+        }
+        let child = Command::new(&program).arg("600").stdin(Stdio::null()).spawn();
+        Ok(Self(child.with_context(|| format!("cannot start {}", program.display()))?))
     }
 }
 

@@ -5,6 +5,8 @@ use std::path::Path;
 
 /// Where nothing happens to the application.
 const REPLICA: &str = "west-3";
+/// The program's name of the process of no use.
+pub(super) const BYSTANDER: &str = "fd-bystander";
 /// Long enough for the measurement of every effect.
 const DURATION: &str = "60s";
 
@@ -54,7 +56,7 @@ pub(super) fn of(kind: &str, props: &Props<'_>) -> Trial {
     let nothing_else = json!(["nothing-has-this-name"]);
     let on_replica = match kind {
         "kill" => Some(json!({ "process": process })),
-        "crash-loop" => Some(json!({ "every": "1s", "count": 1 })),
+        "crash-loop" => Some(json!({ "process": { "select": "name", "name": BYSTANDER } })),
         "latency" => Some(json!({ "delay": "1ms" })),
         "loss" | "corruption" | "duplication" => Some(json!({ "percent": 5 })),
         "bandwidth" => Some(json!({ "rate": "100Mbit/s" })),
