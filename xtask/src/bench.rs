@@ -14,6 +14,7 @@ mod idle;
 mod machine;
 mod start;
 mod steady;
+mod trials;
 
 use anyhow::{Context, Result, bail};
 use figures::Section;

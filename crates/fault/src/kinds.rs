@@ -7,7 +7,7 @@ use crate::resource::{
     cpu, cpu_quota, descriptors, disk_fill, disk_io, inodes, io_throttle, memory, memory_limit, pids_limit, threads,
 };
 use crate::shape::{self, Parameters, Shape};
-use crate::state::{crash_loop, host_down, time_skew};
+use crate::state::{crash_loop, host_clock, host_down, time_skew};
 use crate::{Context, FaultError, engine, kill, pause, storage};
 use firedrill_host::HostError;
 use firedrill_host::capabilities::Need;
@@ -91,6 +91,7 @@ pub static KINDS: &[&Kind] = &[
     &pause::KIND,
     &crash_loop::KIND,
     &time_skew::KIND,
+    &host_clock::KIND,
     &host_down::SHUTDOWN,
     &host_down::REBOOT,
     &host_down::POWER_OFF,

@@ -42,6 +42,8 @@ pub enum Capability {
     SetUid,
     /// The memory and the threads of processes of other users (`CAP_SYS_PTRACE`, 19).
     SysPtrace,
+    /// The machine's clock (`CAP_SYS_TIME`, 25).
+    SysTime,
 }
 
 impl Capability {
@@ -52,6 +54,7 @@ impl Capability {
             Self::Kill => 5,
             Self::SetUid => 7,
             Self::SysPtrace => 19,
+            Self::SysTime => 25,
         }
     }
 
@@ -62,6 +65,7 @@ impl Capability {
             Self::Kill => "CAP_KILL",
             Self::SetUid => "CAP_SETUID",
             Self::SysPtrace => "CAP_SYS_PTRACE",
+            Self::SysTime => "CAP_SYS_TIME",
         }
     }
 }

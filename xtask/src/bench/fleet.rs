@@ -49,7 +49,14 @@ impl Ground {
 
     /// Brings the sandbox up.
     pub(super) fn up(&self) -> Result<Fleet<'_>> {
-        let output = self.output(&["sandbox", "up", "--json", "--name", SANDBOX], &[0])?;
+        self.up_with(&[])
+    }
+
+    /// The same, with more options.
+    pub(super) fn up_with(&self, options: &[&str]) -> Result<Fleet<'_>> {
+        let mut arguments = vec!["sandbox", "up", "--json", "--name", SANDBOX];
+        arguments.extend(options);
+        let output = self.output(&arguments, &[0])?;
         let status = parse(&output)?;
         Ok(Fleet { ground: self, status })
     }
@@ -140,6 +147,26 @@ impl Fleet<'_> {
         let mut arguments = arguments.to_vec();
         arguments.extend(["--json", "--sandbox", SANDBOX]);
         parse(&self.ground.output(&arguments, expected)?)
+    }
+
+    /// An empty directory on the disk where the sandbox is.
+    pub(super) fn work(&self) -> Result<PathBuf> {
+        let directory = self.ground.home().join("work");
+        std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        Ok(directory)
+    }
+
+    /// Statements to the primary, as its administrator.
+    pub(super) fn sql(&self, statements: &str) -> Result<()> {
+        let primary = self.status.nodes.iter().find(|node| node.role == "primary").context("there is no primary")?;
+        let host = primary.data_dir.ancestors().find(|dir| dir.ends_with(&primary.host));
+        let socket = host.context("its data is not below its host")?.join("run/mariadbd.sock");
+        let output = Command::new("mariadb").arg("--socket").arg(&socket).args(["-e", statements]).output();
+        let output = output.context("cannot start mariadb")?;
+        if !output.status.success() {
+            bail!("{statements}: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(())
     }
 
     /// Process ids of the agents on hosts with a database.

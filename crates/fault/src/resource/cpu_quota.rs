@@ -1,23 +1,20 @@
 //! CPU quota: a process gets at most so much processor time, as in a container with a limit.
 
-use super::limit::{self, Limit, Setting};
-use crate::Context;
-use crate::FaultError;
-use crate::journal::Undo;
-use crate::kinds::{Asked, Checking, Effect, Failure, Family, Kind, Mechanism, Pending, Refusal, Scope};
+use super::limit::{self, Setting};
+use super::limited::{self, Ground, Limiting, Ruler};
+use crate::kinds::{Effect, Kind, Refusal};
 use crate::resource::cpu::Burn;
-use crate::shape::{Parameters, Shape};
-use crate::target;
-use crate::worker::{self, Job, Life, Worker};
+use crate::shape::Parameters;
+use crate::target::{self, Target};
+use crate::worker::{self, Job};
 use firedrill_host::cgroup::Cgroup;
-use firedrill_host::controller::{Controller, Version};
+use firedrill_host::controller::{Controller, Membership, Version};
 use firedrill_host::process::Identity;
 use firedrill_host::{HostError, usage};
 use firedrill_model::Span;
 use firedrill_model::attack::ProcessSelector;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
@@ -61,32 +58,28 @@ impl Parameters for CpuQuota {
     }
 }
 
-pub(crate) static KIND: Kind = Kind {
-    name: "cpu-quota",
-    summary: "A process gets at most so much processor time.",
-    family: Family::Resource,
-    scope: Scope::Process,
-    instant: false,
-    shape: Shape::of::<CpuQuota>(),
-    needs: limit::NEEDS,
-    mechanism: || limit::available(Controller::Cpu),
-    preflight,
-    undo: limit::undo,
-    verify_undone: limit::verify_undone,
-};
+pub(crate) static KIND: Kind = limited::kind::<CpuQuota>(
+    "cpu-quota",
+    "A process gets at most so much processor time.",
+    || limit::available(Controller::Cpu),
+    |asked| limited::preflight::<CpuQuota>(asked, Controller::Cpu),
+);
 
-fn preflight(asked: Asked) -> Checking {
-    Box::pin(async move {
-        let mut wanted: CpuQuota = asked.parameters()?;
-        let aim = target::aim(wanted.process.take(), wanted.container.take());
-        let target = target::find(aim.as_ref(), &asked)?;
-        let member = limit::membership(&target, Controller::Cpu)?;
-        let settings =
-            settings(member.version, period(&member.group, target.means_whole_group(wanted.whole_group)), wanted.cores);
-        let limit = Limit::prepare(&asked, target, &member, settings, wanted.whole_group)?;
-        let context = Arc::clone(&asked.context);
-        Ok(Box::new(Quota { limit, cores: wanted.cores, context }) as Box<dyn Mechanism>)
-    })
+impl Limiting for CpuQuota {
+    type Ruler = Quota;
+
+    fn aim(&mut self) -> (Option<ProcessSelector>, Option<String>) {
+        (self.process.take(), self.container.take())
+    }
+
+    fn whole_group(&self) -> bool {
+        self.whole_group
+    }
+
+    fn plan(self, target: &Target, member: &Membership) -> Result<(Vec<Setting>, Quota), Refusal> {
+        let period = period(&member.group, target.means_whole_group(self.whole_group));
+        Ok((settings(member.version, period, self.cores), Quota { cores: self.cores }))
+    }
 }
 
 /// The period that is in force, in microseconds: a group that is made for the fault has that of the kernel.
@@ -111,36 +104,22 @@ fn settings(version: Version, period: u64, cores: f64) -> Vec<Setting> {
     vec![Setting { file: file.to_owned(), key: None, during, unset: unset.to_owned() }]
 }
 
-struct Quota {
-    limit: Limit,
+/// A worker in the group wants all that it can get: only then the limit shows.
+pub(super) struct Quota {
     cores: f64,
-    context: Arc<Context>,
 }
 
-impl Mechanism for Quota {
-    fn describe(&self) -> String {
-        self.limit.describe()
-    }
-
-    fn undo(&self) -> Result<Undo, FaultError> {
-        Undo::by(&self.limit.place)
-    }
-
-    fn inject(&mut self, _lease: Duration) -> Pending<'_, Result<(), Failure>> {
-        Box::pin(async { self.limit.set() })
-    }
-
-    fn verify(&mut self) -> Pending<'_, Effect> {
-        Box::pin(async {
-            match self.measure().await {
-                Ok(measured) => judge(self.cores, measured),
-                Err(problem) => Effect::NotSeen(format!("it could not be measured: {}", problem.0)),
-            }
-        })
-    }
-
-    fn renew(&mut self, _lease: Duration) -> Result<(), String> {
-        self.limit.holds()
+impl Ruler for Quota {
+    async fn measure(&self, limited: &Ground) -> Result<Effect, Refusal> {
+        let group = limited.group();
+        let burn = Burn::everything().map_err(Refusal)?;
+        let worker = limited.worker(&Job::Cpu(burn), MEASURED_FOR * 3).await?;
+        let (before, began) = ((used(&group)?, throttled(&group)), Instant::now());
+        sleep(MEASURED_FOR).await;
+        let (after, took) = ((used(&group)?, throttled(&group)), began.elapsed());
+        worker::end(worker.identity()).await?;
+        let used = after.0.saturating_sub(before.0).as_secs_f64() / took.as_secs_f64();
+        Ok(judge(self.cores, Measured { used, throttled: after.1.saturating_sub(before.1) }))
     }
 }
 
@@ -153,23 +132,6 @@ struct Measured {
     throttled: u64,
 }
 
-impl Quota {
-    /// A worker in the group wants all that it can get: only then the limit shows.
-    async fn measure(&self) -> Result<Measured, Refusal> {
-        let group = self.limit.group();
-        let burn = Burn::everything().map_err(Refusal)?;
-        let mut worker =
-            Worker::start(&self.context, &Job::Cpu(burn), Life { cgroup: Some(self.limit.leaf()), user: None }).await?;
-        worker.lease(MEASURED_FOR * 3)?;
-        let (before, began) = ((used(&group)?, throttled(&group)), Instant::now());
-        sleep(MEASURED_FOR).await;
-        let (after, took) = ((used(&group)?, throttled(&group)), began.elapsed());
-        worker::end(worker.identity()).await?;
-        let used = after.0.saturating_sub(before.0).as_secs_f64() / took.as_secs_f64();
-        Ok(Measured { used, throttled: after.1.saturating_sub(before.1) })
-    }
-}
-
 /// Processor time of all processes that are in the group now.
 fn used(group: &Cgroup) -> Result<Duration, HostError> {
     let times = group.processes()?.into_iter().filter_map(|pid| usage::cpu_time(Identity::of(pid).ok()?).ok());
@@ -178,9 +140,7 @@ fn used(group: &Cgroup) -> Result<Duration, HostError> {
 
 /// How often the kernel has held it back.
 fn throttled(group: &Cgroup) -> u64 {
-    let text = group.read("cpu.stat").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("nr_throttled "));
-    line.and_then(|number| number.trim().parse().ok()).unwrap_or(0)
+    limited::counted(group, "cpu.stat", "nr_throttled")
 }
 
 fn judge(asked: f64, measured: Measured) -> Effect {

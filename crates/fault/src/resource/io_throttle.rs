@@ -4,21 +4,18 @@
 
 use super::disk_io::{Drive, rates};
 use super::level::readable;
-use super::limit::{self, Limit, Setting};
-use crate::Context;
-use crate::FaultError;
-use crate::journal::Undo;
-use crate::kinds::{Asked, Checking, Effect, Failure, Family, Kind, Mechanism, Pending, Refusal, Scope};
-use crate::shape::{Parameters, Shape};
-use crate::target;
-use crate::worker::{self, Job, Life, Worker};
-use firedrill_host::controller::{Controller, Disk, Version, disk_of};
+use super::limit::{self, Setting};
+use super::limited::{self, Ground, Limiting, Ruler};
+use crate::kinds::{Effect, Kind, Refusal};
+use crate::shape::Parameters;
+use crate::target::{self, Target};
+use crate::worker::{self, Job, Worker};
+use firedrill_host::controller::{Controller, Disk, Membership, Version, disk_of};
 use firedrill_model::attack::ProcessSelector;
 use firedrill_model::{Bytes, Span};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// A slower device would keep a process from ending for minutes, as what it has begun is finished first.
@@ -116,38 +113,34 @@ impl IoThrottle {
     }
 }
 
-pub(crate) static KIND: Kind = Kind {
-    name: "io-throttle",
-    summary: "A process reads or writes a device only so fast.",
-    family: Family::Resource,
-    scope: Scope::Process,
-    instant: false,
-    shape: Shape::of::<IoThrottle>(),
-    needs: limit::NEEDS,
-    mechanism: || limit::available(Controller::Io),
-    preflight,
-    undo: limit::undo,
-    verify_undone: limit::verify_undone,
-};
+pub(crate) static KIND: Kind = limited::kind::<IoThrottle>(
+    "io-throttle",
+    "A process reads or writes a device only so fast.",
+    || limit::available(Controller::Io),
+    |asked| limited::preflight::<IoThrottle>(asked, Controller::Io),
+);
 
-fn preflight(asked: Asked) -> Checking {
-    Box::pin(async move {
-        let mut wanted: IoThrottle = asked.parameters()?;
-        let aim = target::aim(wanted.process.take(), wanted.container.take());
-        let target = target::find(aim.as_ref(), &asked)?;
-        let disk = disk_of(&wanted.path)?.ok_or_else(|| {
+impl Limiting for IoThrottle {
+    type Ruler = Throttle;
+
+    fn aim(&mut self) -> (Option<ProcessSelector>, Option<String>) {
+        (self.process.take(), self.container.take())
+    }
+
+    fn whole_group(&self) -> bool {
+        self.whole_group
+    }
+
+    fn plan(self, _target: &Target, member: &Membership) -> Result<(Vec<Setting>, Throttle), Refusal> {
+        let disk = disk_of(&self.path)?.ok_or_else(|| {
             Refusal(format!(
                 "{} is on no single device (memory, overlay, network …), which is what can be limited",
-                wanted.path.display()
+                self.path.display()
             ))
         })?;
-        let member = limit::membership(&target, Controller::Io)?;
-        let rates = wanted.rates();
-        let limit =
-            Limit::prepare(&asked, target, &member, settings(member.version, disk, &rates), wanted.whole_group)?;
-        let (path, context) = (wanted.path, Arc::clone(&asked.context));
-        Ok(Box::new(Throttle { limit, rates, path, context }) as Box<dyn Mechanism>)
-    })
+        let rates = self.rates();
+        Ok((settings(member.version, disk, &rates), Throttle { rates, path: self.path }))
+    }
 }
 
 fn settings(version: Version, disk: Disk, rates: &[Rate]) -> Vec<Setting> {
@@ -178,62 +171,42 @@ fn settings(version: Version, disk: Disk, rates: &[Rate]) -> Vec<Setting> {
     }
 }
 
-struct Throttle {
-    limit: Limit,
+/// A worker in the group, and then one beside it, wants all that it can get.
+pub(super) struct Throttle {
     rates: Vec<Rate>,
     path: PathBuf,
-    context: Arc<Context>,
 }
 
-impl Mechanism for Throttle {
-    fn describe(&self) -> String {
-        self.limit.describe()
-    }
-
-    fn undo(&self) -> Result<Undo, FaultError> {
-        Undo::by(&self.limit.place)
-    }
-
-    fn inject(&mut self, _lease: Duration) -> Pending<'_, Result<(), Failure>> {
-        Box::pin(async { self.limit.set() })
-    }
-
-    fn verify(&mut self) -> Pending<'_, Effect> {
-        Box::pin(async {
-            // One way is enough to see that the device and the group are the right ones.
-            let Some(rate) = self.rates.iter().find(|rate| rate.writes).or(self.rates.first()) else {
-                return Effect::NotSeen("there is no limit".to_owned());
-            };
-            let under = self.measure(rate, Some(self.limit.leaf()), MEASURED_FOR).await;
-            let beside = self.measure(rate, None, COMPARED_FOR).await;
-            match (under, beside) {
-                (Ok(under), Ok(beside)) => judge(rate, under, beside),
-                (Err(problem), _) | (_, Err(problem)) => {
-                    Effect::NotSeen(format!("it could not be measured: {}", problem.0))
-                }
-            }
-        })
-    }
-
-    fn renew(&mut self, _lease: Duration) -> Result<(), String> {
-        self.limit.holds()
+impl Ruler for Throttle {
+    async fn measure(&self, limited: &Ground) -> Result<Effect, Refusal> {
+        // One way is enough to see that the device and the group are the right ones.
+        let Some(rate) = self.rates.iter().find(|rate| rate.writes).or(self.rates.first()) else {
+            return Ok(Effect::NotSeen("there is no limit".to_owned()));
+        };
+        let (job, lasting) = (self.job(rate), |time: Duration| PREPARED_WITHIN + time * 2);
+        let under = limited.worker(&job, lasting(MEASURED_FOR)).await?;
+        let under = measured(rate, under, MEASURED_FOR).await?;
+        let beside = limited.worker_beside(&job, lasting(COMPARED_FOR)).await?;
+        let beside = measured(rate, beside, COMPARED_FOR).await?;
+        Ok(judge(rate, under, beside))
     }
 }
 
 impl Throttle {
-    /// How fast a worker in that group is that wants all it can get.
-    async fn measure(&self, rate: &Rate, group: Option<&Path>, time: Duration) -> Result<u64, Refusal> {
+    fn job(&self, rate: &Rate) -> Job {
         let all = AS_FAST_AS_IT_GOES;
         let (read, write) = if rate.writes { (0, all) } else { (all, 0) };
-        let drive = Drive { path: self.path.clone(), read, write, block: BLOCK_BYTES, threads: 4, file: FILE_BYTES };
-        let mut worker = Worker::start(&self.context, &Job::DiskIo(drive), Life { cgroup: group, user: None }).await?;
-        worker.lease(PREPARED_WITHIN + time * 2)?;
-        worker.settled(PREPARED_WITHIN).await.ok_or_else(|| Refusal("the worker ended".to_owned()))?;
-        let (read, written) = rates(&worker, time).await.map_err(Refusal)?;
-        worker::end(worker.identity()).await?;
-        let bytes = if rate.writes { written } else { read };
-        Ok(if rate.operations { bytes / BLOCK_BYTES } else { bytes })
+        Job::DiskIo(Drive { path: self.path.clone(), read, write, block: BLOCK_BYTES, threads: 4, file: FILE_BYTES })
     }
+}
+
+/// How fast a worker is, which is ended then.
+async fn measured(rate: &Rate, mut worker: Worker, time: Duration) -> Result<u64, Refusal> {
+    worker.settled(PREPARED_WITHIN).await.ok_or_else(|| Refusal("the worker ended".to_owned()))?;
+    let (read, written) = rates(&worker, time).await.map_err(Refusal)?;
+    worker::end(worker.identity()).await?;
+    let bytes = if rate.writes { written } else { read };
+    Ok(if rate.operations { bytes / BLOCK_BYTES } else { bytes })
 }
 
 fn judge(rate: &Rate, under: u64, beside: u64) -> Effect {

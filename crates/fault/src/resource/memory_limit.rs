@@ -2,23 +2,20 @@
 //! its load. What goes beyond it is ended by the kernel's out-of-memory killer, inside the group and nowhere else.
 
 use super::level::readable;
-use super::limit::{self, Limit, Setting};
+use super::limit::{self, Setting};
+use super::limited::{self, Ground, Limiting, Ruler};
 use super::memory::Take;
-use crate::Context;
-use crate::FaultError;
-use crate::journal::Undo;
-use crate::kinds::{Asked, Checking, Effect, Failure, Family, Kind, Mechanism, Pending, Refusal, Scope};
-use crate::shape::{Parameters, Shape};
-use crate::target;
-use crate::worker::{self, Job, Life, Worker};
+use crate::kinds::{Effect, Kind, Refusal};
+use crate::shape::Parameters;
+use crate::target::{self, Target};
+use crate::worker::{self, Job};
 use firedrill_host::cgroup::Cgroup;
-use firedrill_host::controller::{Controller, Version};
+use firedrill_host::controller::{Controller, Membership, Version};
 use firedrill_host::usage;
 use firedrill_model::Bytes;
 use firedrill_model::attack::ProcessSelector;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// The worker that measures is in the group, too, and must be able to start.
@@ -55,35 +52,33 @@ impl Parameters for MemoryLimit {
     }
 }
 
-pub(crate) static KIND: Kind = Kind {
-    name: "memory-limit",
-    summary: "A container can take only so much more memory.",
-    family: Family::Resource,
-    scope: Scope::Process,
-    instant: false,
-    shape: Shape::of::<MemoryLimit>(),
-    needs: limit::NEEDS,
-    mechanism: || limit::available(Controller::Memory),
-    preflight,
-    undo: limit::undo,
-    verify_undone: limit::verify_undone,
-};
+pub(crate) static KIND: Kind = limited::kind::<MemoryLimit>(
+    "memory-limit",
+    "A container can take only so much more memory.",
+    || limit::available(Controller::Memory),
+    |asked| limited::preflight::<MemoryLimit>(asked, Controller::Memory),
+);
 
-fn preflight(asked: Asked) -> Checking {
-    Box::pin(async move {
-        let MemoryLimit { process, container, leave } = asked.parameters()?;
-        let target = target::find(target::aim(process, container).as_ref(), &asked)?;
-        let member = limit::membership(&target, Controller::Memory)?;
+impl Limiting for MemoryLimit {
+    type Ruler = Leave;
+
+    fn aim(&mut self) -> (Option<ProcessSelector>, Option<String>) {
+        (self.process.take(), self.container.take())
+    }
+
+    /// What a process has already taken stays on the account of the group that it took it in: a group of its own would
+    /// limit nothing.
+    fn whole_group(&self) -> bool {
+        true
+    }
+
+    fn plan(self, _target: &Target, member: &Membership) -> Result<(Vec<Setting>, Leave), Refusal> {
         let needed = needed(&member.group, member.version).ok_or_else(|| {
             Refusal(format!("the cgroup {} does not say how much memory it uses", member.group.dir().display()))
         })?;
-        let most = (needed + leave.0).next_multiple_of(PAGE_BYTES);
-        // What a process has already taken stays on the account of the group that it took it in: a group of its own would
-        // limit nothing.
-        let limit = Limit::prepare(&asked, target, &member, vec![setting(member.version, most)], true)?;
-        let context = Arc::clone(&asked.context);
-        Ok(Box::new(Limited { limit, leave: leave.0, most, version: member.version, context }) as Box<dyn Mechanism>)
-    })
+        let most = (needed + self.leave.0).next_multiple_of(PAGE_BYTES);
+        Ok((vec![setting(member.version, most)], Leave { leave: self.leave.0, most, version: member.version }))
+    }
 }
 
 fn setting(version: Version, most: u64) -> Setting {
@@ -100,56 +95,49 @@ fn needed(group: &Cgroup, version: Version) -> Option<u64> {
         Version::One => ("memory.usage_in_bytes", "total_inactive_file"),
         Version::Two => ("memory.current", "inactive_file"),
     };
-    let used: u64 = group.read(used).ok()?.trim().parse().ok()?;
-    Some(used.saturating_sub(field(&group.read("memory.stat").ok()?, dropped)))
+    Some(limited::number(group, used)?.saturating_sub(limited::counted(group, "memory.stat", dropped)))
 }
 
-/// `name number`, a line each.
-fn field(text: &str, name: &str) -> u64 {
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.and_then(|number| number.trim().parse().ok()).unwrap_or(0)
-}
-
-struct Limited {
-    limit: Limit,
+/// A worker in the group, which offers itself to be ended first, takes more than is left.
+pub(super) struct Leave {
     leave: u64,
     most: u64,
     version: Version,
-    context: Arc<Context>,
 }
 
-impl Mechanism for Limited {
-    fn describe(&self) -> String {
-        self.limit.describe()
+impl Ruler for Leave {
+    async fn measure(&self, limited: &Ground) -> Result<Effect, Refusal> {
+        let group = limited.group();
+        if dies_as_one(&group) {
+            return Ok(Effect::NotSeen(format!(
+                "the kernel has taken the limit of {}, but it cannot be tried: the group is set to be ended as a whole \
+                 (memory.oom.group)",
+                readable(self.most)
+            )));
+        }
+        let wanted = self.leave + BEYOND;
+        let before = self.kills(&group);
+        let mut worker = limited.worker(&Job::Memory(Take::at_once(wanted)), TRIED_WITHIN * 2).await?;
+        let settled = worker.settled(TRIED_WITHIN).await;
+        let has = settled.and_then(|_| usage::resident_bytes(worker.identity().pid).ok());
+        worker::end(worker.identity()).await?;
+        let kills = self.kills(&group).saturating_sub(before);
+        Ok(judge(self.leave, &Tried { wanted, has, kills }))
     }
+}
 
-    fn undo(&self) -> Result<Undo, FaultError> {
-        Undo::by(&self.limit.place)
+impl Leave {
+    fn kills(&self, group: &Cgroup) -> u64 {
+        let file = match self.version {
+            Version::One => "memory.oom_control",
+            Version::Two => "memory.events",
+        };
+        limited::counted(group, file, "oom_kill")
     }
+}
 
-    fn inject(&mut self, _lease: Duration) -> Pending<'_, Result<(), Failure>> {
-        Box::pin(async { self.limit.set() })
-    }
-
-    fn verify(&mut self) -> Pending<'_, Effect> {
-        Box::pin(async {
-            if self.dies_as_one() {
-                return Effect::NotSeen(format!(
-                    "the kernel has taken the limit of {}, but it cannot be tried: the group is set to be ended as a whole \
-                     (memory.oom.group)",
-                    readable(self.most)
-                ));
-            }
-            match self.try_more().await {
-                Ok(tried) => judge(self.leave, &tried),
-                Err(problem) => Effect::NotSeen(format!("it could not be measured: {}", problem.0)),
-            }
-        })
-    }
-
-    fn renew(&mut self, _lease: Duration) -> Result<(), String> {
-        self.limit.holds()
-    }
+fn dies_as_one(group: &Cgroup) -> bool {
+    limited::number(group, "memory.oom.group") == Some(1)
 }
 
 /// What became of a worker that wanted more than is left.
@@ -160,34 +148,6 @@ struct Tried {
     has: Option<u64>,
     /// How many processes of the group the kernel has ended meanwhile.
     kills: u64,
-}
-
-impl Limited {
-    fn dies_as_one(&self) -> bool {
-        self.limit.group().read("memory.oom.group").is_ok_and(|text| text.trim() == "1")
-    }
-
-    fn kills(&self) -> u64 {
-        let file = match self.version {
-            Version::One => "memory.oom_control",
-            Version::Two => "memory.events",
-        };
-        field(&self.limit.group().read(file).unwrap_or_default(), "oom_kill")
-    }
-
-    /// A worker in the group, which offers itself to be ended first, takes more than is left.
-    async fn try_more(&self) -> Result<Tried, Refusal> {
-        let wanted = self.leave + BEYOND;
-        let before = self.kills();
-        let job = Job::Memory(Take::at_once(wanted));
-        let mut worker =
-            Worker::start(&self.context, &job, Life { cgroup: Some(self.limit.leaf()), user: None }).await?;
-        worker.lease(TRIED_WITHIN * 2)?;
-        let settled = worker.settled(TRIED_WITHIN).await;
-        let has = settled.and_then(|_| usage::resident_bytes(worker.identity().pid).ok());
-        worker::end(worker.identity()).await?;
-        Ok(Tried { wanted, has, kills: self.kills().saturating_sub(before) })
-    }
 }
 
 fn judge(leave: u64, tried: &Tried) -> Effect {
@@ -229,6 +189,5 @@ mod tests {
         write("memory.stat", "anon 1\ninactive_file_x 9\ninactive_file 2000\n");
         assert_eq!(needed(&group, Version::Two), Some(3000));
         assert_eq!(needed(&group, Version::One), None);
-        assert_eq!(field("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n", "oom_kill"), 3);
     }
 }

@@ -13,6 +13,7 @@ pub(crate) mod inodes;
 pub(crate) mod io_throttle;
 mod level;
 mod limit;
+mod limited;
 pub(crate) mod memory;
 pub(crate) mod memory_limit;
 pub(crate) mod pids_limit;

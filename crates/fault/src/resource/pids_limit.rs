@@ -1,22 +1,18 @@
 //! Pids limit: a container or a process can start only so many more processes and threads, as with a limit that is too
 //! low for its load. Nobody else is touched.
 
-use super::limit::{self, Limit, Setting};
+use super::limit::{self, Setting};
+use super::limited::{self, Ground, Limiting, Ruler};
 use super::threads::Start;
-use crate::Context;
-use crate::FaultError;
-use crate::journal::Undo;
-use crate::kinds::{Asked, Checking, Effect, Failure, Family, Kind, Mechanism, Pending, Refusal, Scope};
-use crate::shape::{Parameters, Shape};
-use crate::target;
-use crate::worker::{self, Job, Life, Worker};
-use firedrill_host::cgroup::Cgroup;
-use firedrill_host::controller::Controller;
+use crate::kinds::{Effect, Kind, Refusal};
+use crate::shape::Parameters;
+use crate::target::{self, Target};
+use crate::worker::{self, Job};
+use firedrill_host::controller::{Controller, Membership};
 use firedrill_host::usage;
 use firedrill_model::attack::ProcessSelector;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// More is no limit for anybody.
@@ -51,98 +47,54 @@ impl Parameters for PidsLimit {
     }
 }
 
-pub(crate) static KIND: Kind = Kind {
-    name: "pids-limit",
-    summary: "A container or a process can start only so many more processes and threads.",
-    family: Family::Resource,
-    scope: Scope::Process,
-    instant: false,
-    shape: Shape::of::<PidsLimit>(),
-    needs: limit::NEEDS,
-    mechanism: || limit::available(Controller::Pids),
-    preflight,
-    undo: limit::undo,
-    verify_undone: limit::verify_undone,
-};
+pub(crate) static KIND: Kind = limited::kind::<PidsLimit>(
+    "pids-limit",
+    "A container or a process can start only so many more processes and threads.",
+    || limit::available(Controller::Pids),
+    |asked| limited::preflight::<PidsLimit>(asked, Controller::Pids),
+);
 
-fn preflight(asked: Asked) -> Checking {
-    Box::pin(async move {
-        let PidsLimit { process, container, leave, whole_group } = asked.parameters()?;
-        let target = target::find(target::aim(process, container).as_ref(), &asked)?;
-        let member = limit::membership(&target, Controller::Pids)?;
-        let has = if target.means_whole_group(whole_group) {
-            number(&member.group, "pids.current").unwrap_or_default()
+impl Limiting for PidsLimit {
+    type Ruler = Leave;
+
+    fn aim(&mut self) -> (Option<ProcessSelector>, Option<String>) {
+        (self.process.take(), self.container.take())
+    }
+
+    fn whole_group(&self) -> bool {
+        self.whole_group
+    }
+
+    fn plan(self, target: &Target, member: &Membership) -> Result<(Vec<Setting>, Leave), Refusal> {
+        let has = if target.means_whole_group(self.whole_group) {
+            limited::number(&member.group, "pids.current").unwrap_or_default()
         } else {
             usage::threads(target.identity.pid)?
         };
-        let most = has + leave;
+        let most = has + self.leave;
         let setting =
             Setting { file: "pids.max".to_owned(), key: None, during: most.to_string(), unset: "max".to_owned() };
-        let limit = Limit::prepare(&asked, target, &member, vec![setting], whole_group)?;
-        let context = Arc::clone(&asked.context);
-        Ok(Box::new(Limited { limit, leave, most, context }) as Box<dyn Mechanism>)
-    })
+        Ok((vec![setting], Leave { leave: self.leave, most }))
+    }
 }
 
-fn number(group: &Cgroup, file: &str) -> Option<u64> {
-    group.read(file).ok()?.trim().parse().ok()
-}
-
-/// How often the kernel has refused to start one.
-fn refusals(group: &Cgroup) -> u64 {
-    let text = group.read("pids.events").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("max "));
-    line.and_then(|number| number.trim().parse().ok()).unwrap_or(0)
-}
-
-struct Limited {
-    limit: Limit,
+/// A worker in the group tries to start more than are left, and ends.
+pub(super) struct Leave {
     leave: u64,
     most: u64,
-    context: Arc<Context>,
 }
 
-impl Mechanism for Limited {
-    fn describe(&self) -> String {
-        self.limit.describe()
-    }
-
-    fn undo(&self) -> Result<Undo, FaultError> {
-        Undo::by(&self.limit.place)
-    }
-
-    fn inject(&mut self, _lease: Duration) -> Pending<'_, Result<(), Failure>> {
-        Box::pin(async { self.limit.set() })
-    }
-
-    fn verify(&mut self) -> Pending<'_, Effect> {
-        Box::pin(async {
-            match self.try_more().await {
-                Ok((started, refused)) => judge(self.leave, self.most, started, refused),
-                Err(problem) => Effect::NotSeen(format!("it could not be measured: {}", problem.0)),
-            }
-        })
-    }
-
-    fn renew(&mut self, _lease: Duration) -> Result<(), String> {
-        self.limit.holds()
-    }
-}
-
-impl Limited {
-    /// A worker in the group tries to start more than are left, and ends: how many it could, and how often the kernel said
-    /// no.
-    async fn try_more(&self) -> Result<(u64, u64), Refusal> {
-        let group = self.limit.group();
-        let before = refusals(&group);
+impl Ruler for Leave {
+    async fn measure(&self, limited: &Ground) -> Result<Effect, Refusal> {
+        // How often the kernel has refused to start one.
+        let refusals = || limited::counted(&limited.group(), "pids.events", "max");
+        let before = refusals();
         let job = Job::Threads(Start::of(self.leave + BEYOND));
-        let mut worker =
-            Worker::start(&self.context, &job, Life { cgroup: Some(self.limit.leaf()), user: None }).await?;
-        worker.lease(TRIED_WITHIN * 2)?;
+        let mut worker = limited.worker(&job, TRIED_WITHIN * 2).await?;
         // One that could start nothing at all ends by itself.
         let started = worker.settled(TRIED_WITHIN).await.map_or(0, |last| last.amount);
         worker::end(worker.identity()).await?;
-        Ok((started, refusals(&group).saturating_sub(before)))
+        Ok(judge(self.leave, self.most, started, refusals().saturating_sub(before)))
     }
 }
 

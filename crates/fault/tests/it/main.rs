@@ -15,6 +15,7 @@ mod engine_crash;
 #[expect(dead_code, reason = "tests of the engine use the rest")]
 mod fleet;
 mod guardian;
+mod host_clock;
 mod kill;
 mod kills;
 mod lab;

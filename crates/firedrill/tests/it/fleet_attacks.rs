@@ -22,8 +22,9 @@ const AS_BEFORE_WITHIN: Duration = Duration::from_secs(30);
 const REPAIRED_WITHIN: Duration = Duration::from_secs(120);
 
 /// Attacks that are over at once, that take their agent down, or that destroy data, are not held by anybody; and the
-/// database of a sandbox has no cgroup of its own whose memory could be limited.
-const NOT_HELD: [&str; 11] = [
+/// database of a sandbox has no cgroup of its own whose memory could be limited, nor its hosts a clock.
+const NOT_HELD: [&str; 12] = [
+    "host-clock",
     "memory-limit",
     "kill",
     "power-loss",

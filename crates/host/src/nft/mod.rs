@@ -14,6 +14,7 @@ use crate::HostError;
 use crate::cgroup;
 use crate::netlink::{Answer, Socket};
 use std::net::IpAddr;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -224,11 +225,17 @@ pub fn group(path: &str) -> Result<Option<Group>, HostError> {
     Group::at(&mount, path).map_err(|problem| HostError::at("look at the cgroup", &mount.join(path), problem))
 }
 
-/// Which way of queueing this kernel knows.
+/// Which way of queueing this kernel knows. It is asked until it has named one: each question costs it tens of
+/// milliseconds, and no kernel forgets.
 ///
 /// # Errors
 /// What the kernel answers when it knows none.
 pub fn queue_expression() -> Result<QueueExpression, HostError> {
+    static KNOWN: OnceLock<QueueExpression> = OnceLock::new();
+    if let Some(known) = KNOWN.get() {
+        return Ok(*known);
+    }
     let way = |through| attempt(Hook::Input, Verdict::Queue { number: u16::MAX, through }).map(|()| through);
-    way(QueueExpression::Native).or_else(|_| way(QueueExpression::Xtables))
+    let through = way(QueueExpression::Native).or_else(|_| way(QueueExpression::Xtables))?;
+    Ok(*KNOWN.get_or_init(|| through))
 }

@@ -13,6 +13,7 @@ use crate::journal::Undo;
 use crate::kinds::{Asked, Checking, Effect, Failure, Family, Kind, Mechanism, Pending, Refusal, Scope, StillThere};
 use crate::network::fnv1a;
 use crate::shape::{Parameters, Shape};
+use crate::state::offset::Offset;
 use crate::target::{self, Target, Which, names};
 use firedrill_engine::Admin;
 use firedrill_host::HostError;
@@ -21,9 +22,8 @@ use firedrill_host::process::Image;
 use firedrill_model::Span;
 use firedrill_model::attack::ProcessSelector;
 use patch::{Found, Kernel, Patch};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::borrow::Cow;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use stub::{Stub, Terms};
 
@@ -39,47 +39,6 @@ const SLACK: Duration = Duration::from_millis(500);
 const REHEARSAL_SLACK: Duration = Duration::from_millis(1);
 /// A healthy server answers within milliseconds.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
-
-/// A length of time, forward or back: text such as `1h`, `-90s`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Offset {
-    back: bool,
-    by: Duration,
-}
-
-impl Offset {
-    fn nanos(self) -> i64 {
-        let nanos = i64::try_from(self.by.as_nanos()).unwrap_or(i64::MAX);
-        if self.back { -nanos } else { nanos }
-    }
-}
-
-impl<'de> Deserialize<'de> for Offset {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let trimmed = text.trim();
-        let (back, rest) = match (trimmed.strip_prefix('-'), trimmed.strip_prefix('+')) {
-            (Some(rest), _) => (true, rest),
-            (None, rest) => (false, rest.unwrap_or(trimmed)),
-        };
-        let by: Span = rest.parse().map_err(|problem| {
-            serde::de::Error::custom(format!("{text:?} is not a duration with a sign such as 1h or -90s ({problem})"))
-        })?;
-        Ok(Self { back, by: by.duration() })
-    }
-}
-
-impl JsonSchema for Offset {
-    fn schema_name() -> Cow<'static, str> {
-        "signed duration".into()
-    }
-    fn inline_schema() -> bool {
-        true
-    }
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "title": "duration with a sign", "examples": ["-90s"] })
-    }
-}
 
 /// A process, by default the database server of the node that is attacked, sees another wall clock than the host: ahead or
 /// behind, running fast or slow, from the beginning or from a moment on. Its other clocks (monotonic, since boot)
@@ -117,7 +76,7 @@ impl TimeSkew {
 
 impl Parameters for TimeSkew {
     fn check(&self) -> Result<(), String> {
-        let offset = self.offset().by;
+        let offset = self.offset().length();
         if offset.is_zero() && self.drift_ppm == 0 {
             return Err("neither an `offset` nor a `drift_ppm` is asked for: nothing would happen".to_owned());
         }
@@ -249,9 +208,9 @@ impl Skew {
     fn asked(&self) -> String {
         let (offset, after) = (self.wanted.offset(), self.wanted.after);
         let mut said = Vec::new();
-        if !offset.by.is_zero() {
+        if !offset.length().is_zero() {
             let moment = if after > Span::ZERO { format!(" after {after}") } else { String::new() };
-            said.push(format!("{}{}{moment}", if offset.back { '-' } else { '+' }, Span(offset.by)));
+            said.push(format!("{offset}{moment}"));
         }
         if self.wanted.drift_ppm != 0 {
             said.push(format!("{:+} ppm", self.wanted.drift_ppm));
@@ -477,15 +436,6 @@ mod tests {
 
     fn check(text: &str) -> Result<(), String> {
         serde_json::from_str::<TimeSkew>(text).map_err(|problem| problem.to_string())?.check()
-    }
-
-    #[test]
-    fn offsets_have_a_sign() {
-        let offset = |text: &str| serde_json::from_str::<Offset>(&format!("{text:?}")).map(Offset::nanos);
-        assert_eq!(offset("-90s").expect("reads"), -90_000_000_000);
-        assert_eq!(offset("+1h 1s").expect("reads"), 3_601_000_000_000);
-        assert_eq!(offset("250ms").expect("reads"), 250_000_000);
-        assert!(offset("soon").is_err_and(|why| why.to_string().contains("-90s")));
     }
 
     #[test]
