@@ -3,7 +3,7 @@
 
 use super::control::{Command, Reply};
 use super::layer::Layer;
-use super::rules::{Disturbance, Operation, Rule};
+use super::rules::{self, Disturbance, Operation, Rule};
 use super::server::PROBE;
 use crate::FaultError;
 use crate::journal::Undo;
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tokio::time::timeout;
 
 /// What a host must have for a storage layer.
 pub(super) const NEEDS: &[Need] = &[
@@ -25,6 +26,10 @@ pub(super) const NEEDS: &[Need] = &[
 
 /// A layer answers at once; a renewal must not hold up its agent.
 const RENEWED_WITHIN: Duration = Duration::from_millis(800);
+/// Looking for files must not hold up an attack: the disk that it is about may be slow already.
+const LOOKED_WITHIN: Duration = Duration::from_secs(1);
+/// A data directory of many thousands of tables is not looked through to the end.
+const FILES_LOOKED_AT_MAX: usize = 50_000;
 /// Longest pattern of paths.
 const PATTERN_BYTES_MAX: usize = 1000;
 /// Most patterns.
@@ -118,6 +123,41 @@ pub(super) struct Ruled {
     pub(super) measure: std::sync::Arc<Measure>,
 }
 
+impl Ruled {
+    /// True when it is about certain files, and there are none. What cannot be told in time counts as something.
+    async fn hits_nothing(&self) -> bool {
+        if self.rule.paths.is_empty() {
+            return false;
+        }
+        let (point, patterns) = (self.layer.point().to_owned(), self.rule.paths.clone());
+        let looked = tokio::task::spawn_blocking(move || has_like(&point, &patterns));
+        matches!(timeout(LOOKED_WITHIN, looked).await, Ok(Ok(Ok(false))))
+    }
+}
+
+/// Whether a file below a directory has a path, counted from there, like one of these; an error when it has too many.
+fn has_like(root: &Path, patterns: &[String]) -> std::io::Result<bool> {
+    let mut left = vec![root.to_owned()];
+    let mut seen = 0;
+    while let Some(directory) = left.pop() {
+        for entry in std::fs::read_dir(&directory)? {
+            let entry = entry?;
+            seen += 1;
+            if seen > FILES_LOOKED_AT_MAX {
+                return Err(std::io::Error::other("too many files to look at"));
+            }
+            let path = entry.path();
+            let relative = path.strip_prefix(root).unwrap_or(&path);
+            if entry.file_type()?.is_dir() {
+                left.push(path);
+            } else if rules::matches_any(patterns, &relative.to_string_lossy()) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
 /// What is needed to end it.
 #[derive(Debug, Serialize, Deserialize)]
 struct InForce {
@@ -148,6 +188,11 @@ impl Mechanism for Ruled {
         Box::pin(async move {
             let (probe, measure) = (self.layer.point().join(PROBE), std::sync::Arc::clone(&self.measure));
             match tokio::task::spawn_blocking(move || measure(&probe)).await {
+                // The probe is always hit; whether anything of the database's is, is another question.
+                Ok(Ok(Effect::Seen(seen))) if self.hits_nothing().await => {
+                    let (files, point) = (self.rule.paths.join(", "), self.layer.point().display());
+                    Effect::NotSeen(format!("{seen}, but no file below {point} has a path like {files}"))
+                }
                 Ok(Ok(effect)) => effect,
                 Ok(Err(problem)) => Effect::NotSeen(format!("the probe could not be used: {problem}")),
                 Err(problem) => Effect::NotSeen(format!("the measurement broke off: {problem}")),
@@ -213,6 +258,16 @@ pub(super) fn attempts(percent: Percent, most: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_are_found_by_their_paths_below_the_mount() {
+        let root = tempfile::tempdir().expect("a directory");
+        std::fs::create_dir(root.path().join("data")).expect("made");
+        std::fs::write(root.path().join("data/binlog.000001"), "").expect("written");
+        let has = |pattern: &str| has_like(root.path(), &[pattern.to_owned()]).expect("readable");
+        assert!(has("data/binlog.*") && has("*binlog*"));
+        assert!(!has("binlog.*") && !has("data"));
+    }
 
     #[test]
     fn attempts_are_enough_and_bounded() {

@@ -145,7 +145,7 @@ pub(crate) fn decide<'a>(
     outcome
 }
 
-fn matches_any(patterns: &[String], path: &str) -> bool {
+pub(super) fn matches_any(patterns: &[String], path: &str) -> bool {
     patterns.is_empty() || patterns.iter().any(|pattern| matches(pattern.as_bytes(), path.as_bytes()))
 }
 
