@@ -11,7 +11,7 @@ use crate::queue::Packet;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6, sendmsg,
     setsockopt, socket,
-    sockopt::{Mark, SndBufForce},
+    sockopt::{Broadcast, Mark, SndBufForce},
 };
 use std::io::IoSlice;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
@@ -59,6 +59,7 @@ impl Resender {
             let fd = socket(family, SockType::Raw, flags, SockProtocol::Raw)?;
             setsockopt(&fd, Mark, &place.marks().0)?;
             setsockopt(&fd, SndBufForce, &SEND_BUFFER_BYTES)?;
+            setsockopt(&fd, Broadcast, &true)?;
             Ok(fd)
         };
         let v6 = match open(AddressFamily::Inet6) {
@@ -72,14 +73,7 @@ impl Resender {
     /// pieces; nothing that bears a mark of others, which would be lost. What cannot must be held by the kernel.
     #[must_use]
     pub fn takes(&self, packet: &Packet<'_>) -> bool {
-        let contents = packet.contents;
-        let protocol = match version(contents) {
-            Some(4) if contents.len() >= 20 => contents[9],
-            Some(6) if contents.len() >= 40 && self.v6.is_some() => contents[6],
-            _ => return false,
-        };
-        let unmarked = packet.mark == 0 || packet.mark & 0xffff_0000 == MARKS;
-        unmarked && (protocol == TCP || contents.len() <= BYTES_EVERYWHERE)
+        can_be_sent_again(packet.contents, packet.mark, self.v6.is_some())
     }
 
     /// Sends a packet, from its network header on, by the interface that it was to leave by. False when it was lost:
@@ -118,6 +112,16 @@ fn send_v6(socket: &OwnedFd, contents: &[u8], leaves_by: u32) -> nix::Result<()>
     sendmsg(socket.as_raw_fd(), &parts, &[], MsgFlags::MSG_DONTWAIT, Some(&target)).map(drop)
 }
 
+fn can_be_sent_again(contents: &[u8], mark: u32, v6: bool) -> bool {
+    let protocol = match version(contents) {
+        Some(4) if contents.len() >= 20 => contents[9],
+        Some(6) if contents.len() >= 40 && v6 => contents[6],
+        _ => return false,
+    };
+    let unmarked = mark == 0 || mark & 0xffff_0000 == MARKS;
+    unmarked && (protocol == TCP || contents.len() <= BYTES_EVERYWHERE)
+}
+
 fn version(contents: &[u8]) -> Option<u8> {
     contents.first().map(|byte| byte >> 4)
 }
@@ -135,5 +139,23 @@ mod tests {
         assert!(within(sent_early, early.marks()) && !within(sent_early, late.marks()));
         assert!(within(late.marks().0, early.marks()) && within(late.marks().0, late.marks()));
         assert!(!within(0, Place(1).marks()));
+    }
+
+    #[test]
+    fn only_what_stays_as_it_was_is_sent_again() {
+        const UDP: u8 = 17;
+        let v4 = |protocol: u8, size: usize| {
+            let mut contents = vec![0; size];
+            (contents[0], contents[9]) = (0x45, protocol);
+            contents
+        };
+        let again = |contents: &[u8], mark| can_be_sent_again(contents, mark, false);
+        assert!(again(&v4(TCP, 9000), 0) && again(&v4(UDP, 1280), 0));
+        assert!(!again(&v4(UDP, 1281), 0), "it may have to be cut into pieces");
+        assert!(again(&v4(TCP, 40), Place(9).marks().0) && !again(&v4(TCP, 40), 1), "a mark of others would be lost");
+        let mut v6 = vec![0; 40];
+        (v6[0], v6[6]) = (0x60, TCP);
+        assert!(can_be_sent_again(&v6, 0, true) && !again(&v6, 0), "there is no IPv6 here");
+        assert!(!again(&[], 0) && !again(&v4(TCP, 19), 0));
     }
 }

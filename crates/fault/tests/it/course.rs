@@ -1,6 +1,6 @@
 //! Faults that grow, and cuts that end slowly.
 
-use crate::lab::{HERE, Lab, THERE, attack, eventually, id, on_peers};
+use crate::lab::{Lab, THERE, attack, eventually, id, on_peers};
 use firedrill_host::process::Signal;
 use firedrill_model::attack::AttackState;
 use firedrill_model::{AttackSpec, Fault, Span};
@@ -13,17 +13,6 @@ fn slowly_ending() -> Fault {
 
 fn lasting(secs: u64, spec: AttackSpec) -> AttackSpec {
     AttackSpec { duration: Span::secs(secs), ..spec }
-}
-
-/// A socket here and one there.
-fn sockets(lab: &Lab) -> (UdpSocket, UdpSocket) {
-    let bind = |address| {
-        let socket = std::net::UdpSocket::bind((address, 0)).expect("binds");
-        socket.set_nonblocking(true).expect("sets");
-        socket
-    };
-    let (near, far) = (lab.near(|| bind(HERE)), lab.far(|| bind(THERE)));
-    (UdpSocket::from_std(near).expect("a socket"), UdpSocket::from_std(far).expect("a socket"))
 }
 
 /// How many of a hundred packets arrive.
@@ -44,7 +33,7 @@ fn a_loss_rises_to_what_is_asked_and_ends_at_once() {
     let lab = Lab::new();
     let before = lab.filter();
     lab.agent(async |agent| {
-        let sockets = sockets(&lab);
+        let sockets = lab.sockets();
         let fault = on_peers("loss", &[THERE]).with("percent", 100).with("ramp", "5s");
         let report = agent.faults.inject(attack("rise", fault)).await;
         assert_eq!(report.state, AttackState::Active, "{}", report.evidence);
@@ -82,7 +71,7 @@ fn after_a_cut_traffic_comes_back_little_by_little() {
     let lab = Lab::new();
     let before = lab.filter();
     lab.agent(async |mut agent| {
-        let sockets = sockets(&lab);
+        let sockets = lab.sockets();
         let began = Instant::now();
         let report = agent.faults.inject(lasting(9, attack("cut", slowly_ending()))).await;
         assert_eq!(report.state, AttackState::Active, "{}", report.evidence);
@@ -133,7 +122,7 @@ fn called_off_or_killed_during_the_slow_start_everything_passes_at_once() {
         let halted = agent.faults.undo_all("halt").await;
         assert!(halted.iter().all(|report| report.state == AttackState::Undone), "{halted:?}");
         assert_eq!(lab.filter(), before);
-        assert_eq!(arriving(&sockets(&lab)).await, 100);
+        assert_eq!(arriving(&lab.sockets()).await, 100);
     });
     let holder = lab.holder(&["--rescue"], &[cut()]);
     eventually("the slow start", weaker);
