@@ -1,7 +1,8 @@
 //! Asked against measured, for network faults: a table in Markdown.
 //!
 //! Two hosts (network namespaces) on a cable. What is measured is measured from outside, not by the fault itself: TCP
-//! handshakes, datagrams that arrive, bytes of a TCP stream. Needs root.
+//! handshakes, datagrams that arrive, bytes of a TCP stream. With the argument `out` only what is held on its way out.
+//! Needs root.
 
 use firedrill_fault::{Context, Faults};
 use firedrill_host::link::Batch;
@@ -91,6 +92,9 @@ async fn table(target: SocketAddr, from: &UdpSocket, to: &UdpSocket) -> Outcome<
     let (faults, _reports) = Faults::open(journal.path(), Context::new("here".parse()?)).await?;
     let mut out = std::io::stdout();
     writeln!(out, "| fault | asked | measured | |\n|---|---:|---:|---|")?;
+    if std::env::args().nth(1).as_deref() == Some("out") {
+        return departures(&faults, (from, to), &mut out).await;
+    }
     let usual = handshakes(Duration::from_secs(1)).await?;
     let base = usual[usual.len() / 2];
     for micros in [100, 1_000, 10_000, 100_000, 1_000_000] {
