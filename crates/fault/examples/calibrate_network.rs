@@ -276,7 +276,11 @@ fn send_stream(target: SocketAddr) -> Outcome<f64> {
     std::thread::scope(|threads| {
         threads.spawn(|| {
             let block = vec![7; 64 * 1024];
-            while !over.load(Ordering::Relaxed) && sending.write_all(&block).is_ok() {}
+            while !over.load(Ordering::Relaxed) {
+                if sending.write_all(&block).is_err() {
+                    break;
+                }
+            }
             let _sent_before = sending.shutdown(std::net::Shutdown::Write);
         });
         let (mut answers, mut buffer) = (stream, [0; 4096]);

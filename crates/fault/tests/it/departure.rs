@@ -68,8 +68,8 @@ fn a_stream_that_is_held_on_its_way_out_does_not_crawl() {
         let report = agent.faults.inject(attack("slow", slow(10, "outbound"))).await;
         assert_eq!(report.state, AttackState::Active, "{}", report.evidence);
         let took = send(&lab, BYTES);
-        // Held by the kernel, in the name of its sender, it goes at 8 Mbit/s: 16 seconds.
-        assert!(took < Duration::from_secs(8), "{took:?}");
+        // Hundreds of Mbit/s when nothing else runs (docs/benchmarks.md).
+        assert!(took < Duration::from_secs(12), "{took:?}");
     });
 }
 
@@ -106,6 +106,23 @@ fn datagrams_of_all_sizes_arrive_late_and_whole() {
             assert!(sent.elapsed() >= Duration::from_millis(99), "{size}: {:?}", sent.elapsed());
             assert!(received == size && buffer[..size].iter().all(|byte| *byte == 7), "{size}");
         }
+    });
+}
+
+#[test]
+fn what_waits_does_not_count_against_its_sender() {
+    const DATAGRAMS: usize = 4000;
+    let lab = Lab::new();
+    let near = lab.near(|| UdpSocket::bind((crate::lab::HERE, 0))).expect("binds");
+    lab.agent(async |agent| {
+        let report = agent.faults.inject(attack("slow", slow(500, "outbound"))).await;
+        assert_eq!(report.state, AttackState::Active, "{}", report.evidence);
+        let began = Instant::now();
+        for _ in 0..DATAGRAMS {
+            near.send_to(&[7; 100], (THERE, 9)).expect("sends");
+        }
+        // Held by the kernel, some 250 of them would fill the sender's buffer, for half a second each time.
+        assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
     });
 }
 
