@@ -1,7 +1,8 @@
 //! Asked against measured, for network faults: a table in Markdown.
 //!
 //! Two hosts (network namespaces) on a cable. What is measured is measured from outside, not by the fault itself: TCP
-//! handshakes, datagrams that arrive, bytes of a TCP stream. Needs root.
+//! handshakes, datagrams that arrive, bytes of a TCP stream. With the argument `out` only what is held on its way out.
+//! Needs root.
 
 use firedrill_fault::{Context, Faults};
 use firedrill_host::link::Batch;
@@ -22,6 +23,8 @@ const HANDSHAKES: usize = 51;
 /// Datagrams of one line, and how many are sent before they are looked for: no more than a receive buffer takes.
 const DATAGRAMS: usize = 10_000;
 const TOGETHER: usize = 50;
+/// Where the far host takes in what is sent.
+const SINK_PORT: u16 = 5001;
 /// A stream is measured for so long, after the first second, in which the sender finds its speed.
 const STREAM_FOR: Duration = Duration::from_secs(4);
 
@@ -57,6 +60,10 @@ fn measure([here, there]: &[String; 2]) -> Outcome<()> {
     std::thread::spawn(move || {
         listener.incoming().flatten().for_each(|stream| drop(std::thread::spawn(|| pour(stream))))
     });
+    let sink = netns::enter(&far, || TcpListener::bind((THERE, SINK_PORT)))??;
+    std::thread::spawn(move || {
+        sink.incoming().flatten().for_each(|stream| drop(std::thread::spawn(|| swallow(stream))))
+    });
     netns::enter(&near, move || block_on(table(target, &from, &to)))?
 }
 
@@ -66,11 +73,28 @@ fn pour(mut stream: TcpStream) {
     while stream.write_all(&block).is_ok() {}
 }
 
+/// Reads until nobody sends, and tells the sender of each 64 KiB.
+fn swallow(mut stream: TcpStream) {
+    let (mut block, mut bytes) = (vec![0; 1 << 20], 0_u64);
+    while let Ok(size @ 1..) = stream.read(&mut block) {
+        let before = bytes >> 16;
+        bytes += size as u64;
+        for _ in before..bytes >> 16 {
+            if stream.write_all(&[1]).is_err() {
+                return;
+            }
+        }
+    }
+}
+
 async fn table(target: SocketAddr, from: &UdpSocket, to: &UdpSocket) -> Outcome<()> {
     let journal = tempfile::tempdir()?;
     let (faults, _reports) = Faults::open(journal.path(), Context::new("here".parse()?)).await?;
     let mut out = std::io::stdout();
     writeln!(out, "| fault | asked | measured | |\n|---|---:|---:|---|")?;
+    if std::env::args().nth(1).as_deref() == Some("out") {
+        return departures(&faults, (from, to), &mut out).await;
+    }
     let usual = handshakes(Duration::from_secs(1)).await?;
     let base = usual[usual.len() / 2];
     for micros in [100, 1_000, 10_000, 100_000, 1_000_000] {
@@ -104,15 +128,43 @@ async fn table(target: SocketAddr, from: &UdpSocket, to: &UdpSocket) -> Outcome<
         )?;
         faults.undo(&id).await?;
     }
-    packet_path(&faults, target, from, to, &mut out).await
+    packet_path(&faults, target, (from, to), &mut out).await?;
+    departures(&faults, (from, to), &mut out).await
+}
+
+/// What is held on its way out, and what others would be: a stream to the far host.
+async fn departures(faults: &Faults, (near, far): (&UdpSocket, &UdpSocket), out: &mut std::io::Stdout) -> Outcome<()> {
+    let away = |kind: &str| on_peer(kind).with("direction", "outbound");
+    let sink = SocketAddr::from((THERE, SINK_PORT));
+    for (way, fault) in [
+        ("latency 1 ms", away("latency").with("delay", "1ms")),
+        ("latency 10 ms", away("latency").with("delay", "10ms")),
+        ("latency 50 ms", away("latency").with("delay", "50ms")),
+        ("bandwidth 10 Mbit/s", away("bandwidth").with("rate", "10Mbit/s")),
+        ("bandwidth 100 Mbit/s", away("bandwidth").with("rate", "100Mbit/s")),
+        ("bandwidth 1000 Mbit/s", away("bandwidth").with("rate", "1000Mbit/s")),
+    ] {
+        let id = start(faults, fault).await?;
+        let times = handshakes(Duration::from_secs(2)).await?;
+        let late = times[times.len() / 2].as_secs_f64() * 1e3;
+        let megabits = tokio::task::spawn_blocking(move || send_stream(sink)).await??;
+        let (from, to) = (near.try_clone()?, far.try_clone()?);
+        let packets = tokio::task::spawn_blocking(move || flood(&from, &to)).await??;
+        writeln!(
+            out,
+            "| path out: {way} | | {megabits:.1} Mbit/s | a TCP stream; {packets:.0} datagrams of 100 bytes a second; \
+             a handshake takes {late:.2} ms p50 |"
+        )?;
+        faults.undo(&id).await?;
+    }
+    Ok(())
 }
 
 /// What goes through the packet queue in user space, and what does not, side by side.
 async fn packet_path(
     faults: &Faults,
     target: SocketAddr,
-    near: &UdpSocket,
-    far: &UdpSocket,
+    (near, far): (&UdpSocket, &UdpSocket),
     out: &mut std::io::Stdout,
 ) -> Outcome<()> {
     let elsewhere = Fault::new("latency").with("spare", Vec::<String>::new()).with("peers", vec!["192.0.2.1"]);
@@ -214,6 +266,38 @@ fn arriving(from: &UdpSocket, to: &UdpSocket) -> Outcome<usize> {
         }
     }
     Ok(arrived)
+}
+
+/// Megabits per second of a stream to the far host, as it has arrived there.
+fn send_stream(target: SocketAddr) -> Outcome<f64> {
+    let stream = TcpStream::connect(target)?;
+    let mut sending = stream.try_clone()?;
+    let over = AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            let block = vec![7; 64 * 1024];
+            while !over.load(Ordering::Relaxed) {
+                if sending.write_all(&block).is_err() {
+                    break;
+                }
+            }
+            let _sent_before = sending.shutdown(std::net::Shutdown::Write);
+        });
+        let (mut answers, mut buffer) = (stream, [0; 4096]);
+        let warm = Instant::now();
+        while warm.elapsed() < Duration::from_secs(1) {
+            let _warming_up = answers.read(&mut buffer)?;
+        }
+        let (began, mut blocks) = (Instant::now(), 0_usize);
+        while began.elapsed() < STREAM_FOR {
+            blocks += answers.read(&mut buffer)?;
+        }
+        let took = began.elapsed().as_secs_f64();
+        over.store(true, Ordering::Relaxed);
+        answers.shutdown(std::net::Shutdown::Both)?;
+        #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
+        Ok((blocks << 16) as f64 * 8.0 / took / 1e6)
+    })
 }
 
 /// Megabits per second of a stream from the far host.

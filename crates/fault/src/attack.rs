@@ -129,7 +129,10 @@ impl Attack {
         }
         let (id, context) = (spec.id.clone(), Arc::clone(&self.ground.context));
         let journal = self.ground.journal.dir().to_owned();
-        let asked = Asked { id: id.clone(), fault: spec.fault.clone(), node: spec.node.clone(), context, journal };
+        let pulse = Pulse::read(&spec.fault.parameters).map_err(|problem| problem.to_string())?;
+        let in_place = pulse.map_or(lasting.duration(), |pulse| lasting.duration().min(pulse.active));
+        let (fault, node) = (spec.fault.clone(), spec.node.clone());
+        let asked = Asked { id: id.clone(), fault, node, context, journal, lasting: in_place };
         let mechanism = tokio::select! {
             biased;
             reason = stopped(&mut self.stop) => return Err(format!("it was called off before it began: {reason}")),

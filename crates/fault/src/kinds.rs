@@ -156,6 +156,8 @@ pub(crate) struct Asked {
     pub(crate) context: Arc<Context>,
     /// The directory of the undo journal.
     pub(crate) journal: PathBuf,
+    /// For how long it is to be in place this time.
+    pub(crate) lasting: Duration,
 }
 
 impl Asked {

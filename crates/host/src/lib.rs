@@ -28,6 +28,7 @@ pub mod nft;
 pub mod observe;
 pub mod process;
 pub mod queue;
+pub mod resend;
 pub mod usage;
 
 pub use error::HostError;

@@ -5,7 +5,7 @@
 //! first. Only ids are copied and, on request, lengths or contents.
 
 use crate::HostError;
-use crate::netlink::{Attributes, Message, Socket, messages};
+use crate::netlink::{Answer, Attributes, Message, Socket, messages};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -25,6 +25,10 @@ const MSG_CONFIG: u16 = SUBSYS_QUEUE << 8 | 2;
 const COMMAND_BIND: u8 = 1;
 const COPY_META: u8 = 1;
 const COPY_PACKET: u8 = 2;
+/// `NFQA_PACKET_HDR`, `NFQA_MARK`, `NFQA_IFINDEX_OUTDEV`.
+const HEADER: u16 = 1;
+const MARK: u16 = 3;
+const LEAVES_BY: u16 = 6;
 /// `NFQA_PAYLOAD` and, when that is not the whole packet, `NFQA_CAP_LEN`.
 const PAYLOAD: u16 = 10;
 const WHOLE_LENGTH: u16 = 13;
@@ -45,7 +49,7 @@ pub enum Announce {
     Ids,
     /// Its length, too, which costs a little.
     Lengths,
-    /// Its contents, too ([`Queue::receive_whole`]): for few and small packets, which are never joined then.
+    /// Its contents, too. Segments are never joined then, which costs most of the throughput.
     Contents,
 }
 
@@ -56,6 +60,20 @@ pub struct Held {
     pub id: PacketId,
     /// Its length from the network header on, all segments that the kernel has joined together.
     pub bytes: u32,
+}
+
+/// All that is told of a held packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packet<'a> {
+    /// Its id and length.
+    pub held: Held,
+    /// Its contents from the network header on; empty when it is longer than [`CONTENTS_MAX`], or when the queue was not
+    /// bound for contents.
+    pub contents: &'a [u8],
+    /// Its firewall mark; 0: none.
+    pub mark: u32,
+    /// The number of the interface it leaves by; 0 where that is not known.
+    pub leaves_by: u32,
 }
 
 /// What happens to a held packet.
@@ -120,35 +138,19 @@ impl Queue {
 
     /// Adds packets that have arrived to `into`, without waiting. False when there were none.
     pub fn receive(&mut self, into: &mut Vec<Held>) -> Result<bool, HostError> {
-        self.each(|held, _| into.push(held))
+        self.each(|packet| into.push(packet.held))
     }
 
-    /// The same, with the contents of each from the network header on; empty when it is longer than [`CONTENTS_MAX`], or
-    /// when the queue was not bound for contents.
-    pub fn receive_whole(&mut self, into: &mut Vec<(PacketId, Vec<u8>)>) -> Result<bool, HostError> {
-        self.each(|held, contents| {
-            let whole = contents.len() == held.bytes as usize;
-            into.push((held.id, if whole { contents.to_vec() } else { Vec::new() }));
-        })
-    }
-
-    fn each(&mut self, mut visit: impl FnMut(Held, &[u8])) -> Result<bool, HostError> {
+    /// The same, with all that is told of each.
+    pub fn each(&mut self, mut visit: impl FnMut(Packet<'_>)) -> Result<bool, HostError> {
         let size = match self.socket.receive_now(&mut self.buffer) {
             Err(problem) if problem.kind() == io::ErrorKind::WouldBlock => return Ok(false),
             other => {
                 other.map_err(|p| HostError::system("receive from the packet queue", self.number.to_string(), p))?
             }
         };
-        for packet in messages(&self.buffer[..size]).filter(|message| message.kind == MSG_PACKET) {
-            // `struct nfqnl_msg_packet_hdr` begins with the id.
-            let id = packet.attribute(1).and_then(|header| header.get(..4)).and_then(|id| id.try_into().ok());
-            let contents = packet.attribute(PAYLOAD).unwrap_or_default();
-            let whole =
-                packet.attribute(WHOLE_LENGTH).and_then(|length| length.try_into().ok()).map(u32::from_be_bytes);
-            let bytes = whole.unwrap_or_else(|| u32::try_from(contents.len()).unwrap_or(u32::MAX));
-            if let Some(id) = id {
-                visit(Held { id: PacketId(u32::from_be_bytes(id)), bytes }, contents);
-            }
+        for message in messages(&self.buffer[..size]).filter(|message| message.kind == MSG_PACKET) {
+            read(&message).map(&mut visit);
         }
         Ok(true)
     }
@@ -190,6 +192,25 @@ impl AsFd for Queue {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.fd()
     }
+}
+
+fn read<'a>(message: &'a Answer<'_>) -> Option<Packet<'a>> {
+    let number = |value: &[u8]| value.get(..4)?.try_into().ok().map(u32::from_be_bytes);
+    let (mut id, mut whole, mut contents, mut mark, mut leaves_by) = (None, None, &[][..], 0, 0);
+    for (kind, value) in message.attributes() {
+        match kind {
+            // `struct nfqnl_msg_packet_hdr` begins with the id.
+            HEADER => id = number(value),
+            MARK => mark = number(value)?,
+            LEAVES_BY => leaves_by = number(value)?,
+            PAYLOAD => contents = value,
+            WHOLE_LENGTH => whole = number(value),
+            _ => {}
+        }
+    }
+    let bytes = whole.unwrap_or_else(|| u32::try_from(contents.len()).unwrap_or(u32::MAX));
+    let contents = if contents.len() == bytes as usize { contents } else { &[] };
+    Some(Packet { held: Held { id: PacketId(id?), bytes }, contents, mark, leaves_by })
 }
 
 fn config(number: u16, attributes: Attributes) -> Message {

@@ -1,16 +1,19 @@
-//! Bandwidth: packets from the other side arrive one after the other through a line of a given speed.
+//! Bandwidth: packets from and to the other side go one after the other through a line of a given speed.
 
+use super::ramp::Ramp;
 use super::shaping::{Line, Measured, Shaped, Treatment};
 use super::traffic::Traffic;
-use crate::kinds::{Asked, Checking, Effect, Family, Kind, Scope};
+use crate::kinds::{Asked, Checking, Effect, Kind};
 use crate::network;
-use crate::shape::{Parameters, Shape};
+use crate::shape::Parameters;
+use firedrill_model::attack::Direction;
 use firedrill_model::{BitRate, Span};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// What the target receives from the other side comes no faster than this, through a buffer of a given length; what
-/// would wait longer in it is lost, as in a router. Attack both ends to slow both ways.
+/// What the target receives from the other side comes no faster than this, or what it sends there goes no faster,
+/// through a buffer of a given length; what would wait longer in it is lost, as in a router. With both directions each
+/// has a line of its own.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub(crate) struct Bandwidth {
     /// How fast, from 8kbit/s to 100Gbit/s.
@@ -20,7 +23,11 @@ pub(crate) struct Bandwidth {
     buffer: Span,
     /// The line slows down to its rate over so long, up to 1h.
     #[serde(default)]
-    ramp: Span,
+    ramp: Ramp,
+    /// Which way: what arrives here, what leaves from here, or both. What leaves is sent again by the agent, packet by
+    /// packet: lines above some hundred Mbit/s are slower than asked then. Needs CAP_NET_RAW.
+    #[serde(default = "super::inbound")]
+    direction: Direction,
     #[serde(flatten)]
     traffic: Traffic,
 }
@@ -43,33 +50,23 @@ impl Parameters for Bandwidth {
         if self.buffer > BUFFER_MAX {
             return Err(format!("a `buffer` of {} is longer than {BUFFER_MAX}", self.buffer));
         }
-        if self.ramp > network::RAMP_MAX {
-            return Err(format!("a `ramp` of {} is longer than {}", self.ramp, network::RAMP_MAX));
-        }
+        self.ramp.check("ramp")?;
         self.traffic.check()
     }
 }
 
-pub(crate) static KIND: Kind = Kind {
-    name: "bandwidth",
-    summary: "Packets from other hosts come through a slow line.",
-    family: Family::Network,
-    scope: Scope::Host,
-    instant: false,
-    shape: Shape::of::<Bandwidth>(),
-    needs: network::NEEDS,
-    mechanism: network::holds,
+pub(crate) static KIND: Kind = network::kind::<Bandwidth>(
+    ("bandwidth", "Packets from or to other hosts go through a slow line."),
+    network::holds,
     preflight,
-    undo: network::undo,
-    verify_undone: network::verify_undone,
-};
+);
 
 fn preflight(asked: Asked) -> Checking {
     Box::pin(async move {
-        let Bandwidth { rate, buffer, ramp, traffic } = asked.parameters()?;
+        let Bandwidth { rate, buffer, ramp, direction, traffic } = asked.parameters()?;
         let line = Line { bits_per_second: rate.0, backlog: buffer.duration() };
-        let treatment = Treatment { line: Some(line), ramp: ramp.duration(), ..Treatment::default() };
-        Shaped::prepare(&asked, &traffic, treatment, Box::new(move |measured| judge(rate, measured))).await
+        let treatment = Treatment { line: Some(line), ramp, ..Treatment::default() };
+        Shaped::prepare(&asked, (&traffic, direction), treatment, Box::new(move |measured| judge(rate, measured))).await
     })
 }
 
@@ -77,7 +74,7 @@ fn preflight(asked: Asked) -> Checking {
 fn judge(rate: BitRate, measured: &Measured) -> Option<Effect> {
     let counts = measured.counts;
     match counts.arrived {
-        0 if measured.last => Some(Effect::NotSeen("no packet that is meant arrived".to_owned())),
+        0 if measured.last => Some(Effect::NotSeen("no packet that is meant came by".to_owned())),
         0 => None,
         arrived => Some(Effect::Seen(format!(
             "{arrived} packets have come through the line of {rate} so far, {} did not fit into its buffer",

@@ -1,10 +1,11 @@
 //! Connection limit: of the TCP connections that are opened only so many get through.
 
 use super::filtered::{Filtered, Plan};
+use super::ramp::Course;
 use super::traffic::{Connections, ProtocolName, Traffic};
-use crate::kinds::{Asked, Checking, Family, Kind, Scope};
+use crate::kinds::{Asked, Checking, Kind};
 use crate::network;
-use crate::shape::{Parameters, Shape};
+use crate::shape::Parameters;
 use firedrill_host::nft::{self, Above, Hook, Verdict};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -83,19 +84,11 @@ impl Parameters for ConnectionLimit {
     }
 }
 
-pub(crate) static KIND: Kind = Kind {
-    name: "connection-limit",
-    summary: "Of new TCP connections only so many get through.",
-    family: Family::Network,
-    scope: Scope::Host,
-    instant: false,
-    shape: Shape::of::<ConnectionLimit>(),
-    needs: network::NEEDS,
+pub(crate) static KIND: Kind = network::kind::<ConnectionLimit>(
+    ("connection-limit", "Of new TCP connections only so many get through."),
     mechanism,
     preflight,
-    undo: network::undo,
-    verify_undone: network::verify_undone,
-};
+);
 
 fn mechanism() -> Result<String, String> {
     let tries = |above| nft::attempt_above(Hook::Input, Verdict::Reset, Some(above));
@@ -123,7 +116,7 @@ fn preflight(asked: Asked) -> Checking {
         let plan = Plan {
             hooks: vec![if wanted.opened == Opened::ToHere { Hook::Input } else { Hook::Output }],
             verdict,
-            chance: None,
+            course: Course::EVERY,
             description: format!("connections opened above a limit {done}"),
             judge: Box::new(move |seen| seen.struck(&text, done)),
         };

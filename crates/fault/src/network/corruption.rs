@@ -1,10 +1,11 @@
 //! Corruption: one byte in a share of the packets that this host sends is another one when it arrives.
 
 use super::filtered::{Filtered, Plan};
+use super::ramp::{Course, Ramp};
 use super::traffic::{self, Traffic};
-use crate::kinds::{Asked, Checking, Family, Kind, Scope};
+use crate::kinds::{Asked, Checking, Kind};
 use crate::network;
-use crate::shape::{Parameters, Shape};
+use crate::shape::Parameters;
 use firedrill_host::nft::Verdict;
 use firedrill_model::Percent;
 use firedrill_model::attack::Direction;
@@ -19,6 +20,9 @@ use serde::Deserialize;
 pub(crate) struct Corruption {
     /// Share of packets that is changed, above 0 to 100. One of 256 changes puts in the byte that was there.
     percent: Percent,
+    /// The share rises from nothing to that over so long, up to 1h, in steps of a second. Measured after two seconds of it.
+    #[serde(default)]
+    ramp: Ramp,
     /// Which byte, counted from the beginning of the TCP or UDP header; packets that end before it stay whole. The first
     /// 32 are the header of TCP as a database uses it.
     #[serde(default = "in_the_data")]
@@ -37,9 +41,8 @@ const OFFSET_MAX: u32 = 65_535;
 
 impl Parameters for Corruption {
     fn check(&self) -> Result<(), String> {
-        if self.percent.thousandths() == 0 {
-            return Err("a corruption of 0 % is none".to_owned());
-        }
+        network::check_share(self.percent, Percent::whole(100))?;
+        self.ramp.check("ramp")?;
         if self.offset > OFFSET_MAX {
             return Err(format!("`offset` must be at most {OFFSET_MAX}"));
         }
@@ -47,27 +50,19 @@ impl Parameters for Corruption {
     }
 }
 
-pub(crate) static KIND: Kind = Kind {
-    name: "corruption",
-    summary: "A byte in a share of packets to other hosts is changed.",
-    family: Family::Network,
-    scope: Scope::Host,
-    instant: false,
-    shape: Shape::of::<Corruption>(),
-    needs: network::NEEDS,
-    mechanism: || network::tries(network::sending(), Verdict::Corrupt { offset: in_the_data() }),
+pub(crate) static KIND: Kind = network::kind::<Corruption>(
+    ("corruption", "A byte in a share of packets to other hosts is changed."),
+    || network::tries(network::sending(), Verdict::Corrupt { offset: in_the_data() }),
     preflight,
-    undo: network::undo,
-    verify_undone: network::verify_undone,
-};
+);
 
 fn preflight(asked: Asked) -> Checking {
     Box::pin(async move {
-        let Corruption { percent, offset, traffic } = asked.parameters()?;
+        let Corruption { percent, ramp, offset, traffic } = asked.parameters()?;
         let plan = Plan {
             hooks: traffic::at_interfaces(Direction::Outbound)?,
             verdict: Verdict::Corrupt { offset },
-            chance: Some(percent.thousandths()),
+            course: Course::by_chance(percent.thousandths(), ramp),
             description: "a byte written into packets where interfaces send".to_owned(),
             judge: Box::new(move |seen| seen.struck(&percent.to_string(), "chosen for it")),
         };

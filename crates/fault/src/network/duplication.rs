@@ -1,10 +1,11 @@
 //! Duplication: a share of the packets that this host sends goes out twice.
 
 use super::filtered::{Filtered, Plan};
+use super::ramp::{Course, Ramp};
 use super::traffic::{self, Traffic};
-use crate::kinds::{Asked, Checking, Family, Kind, Scope};
+use crate::kinds::{Asked, Checking, Kind};
 use crate::network;
-use crate::shape::{Parameters, Shape};
+use crate::shape::Parameters;
 use firedrill_host::nft::Verdict;
 use firedrill_model::Percent;
 use firedrill_model::attack::Direction;
@@ -17,6 +18,9 @@ use serde::Deserialize;
 pub(crate) struct Duplication {
     /// Copies as a share of all packets sent, above 0 to 90.
     percent: Percent,
+    /// The share rises from nothing to that over so long, up to 1h, in steps of a second. Measured after two seconds of it.
+    #[serde(default)]
+    ramp: Ramp,
     #[serde(flatten)]
     traffic: Traffic,
 }
@@ -26,26 +30,17 @@ const PERCENT_MAX: Percent = Percent::whole(90);
 
 impl Parameters for Duplication {
     fn check(&self) -> Result<(), String> {
-        if self.percent.thousandths() == 0 || self.percent > PERCENT_MAX {
-            return Err(format!("`percent` must be above 0 and at most {PERCENT_MAX}"));
-        }
+        network::check_share(self.percent, PERCENT_MAX)?;
+        self.ramp.check("ramp")?;
         self.traffic.check()
     }
 }
 
-pub(crate) static KIND: Kind = Kind {
-    name: "duplication",
-    summary: "A share of packets to other hosts goes out twice.",
-    family: Family::Network,
-    scope: Scope::Host,
-    instant: false,
-    shape: Shape::of::<Duplication>(),
-    needs: network::NEEDS,
-    mechanism: || network::tries(network::sending(), Verdict::Duplicate),
+pub(crate) static KIND: Kind = network::kind::<Duplication>(
+    ("duplication", "A share of packets to other hosts goes out twice."),
+    || network::tries(network::sending(), Verdict::Duplicate),
     preflight,
-    undo: network::undo,
-    verify_undone: network::verify_undone,
-};
+);
 
 /// Copies pass the rule again: with chance `p`, `p + p² + …` copies come of a packet. That sum is the share asked for.
 fn chance(percent: Percent) -> u32 {
@@ -55,11 +50,11 @@ fn chance(percent: Percent) -> u32 {
 
 fn preflight(asked: Asked) -> Checking {
     Box::pin(async move {
-        let Duplication { percent, traffic } = asked.parameters()?;
+        let Duplication { percent, ramp, traffic } = asked.parameters()?;
         let plan = Plan {
             hooks: traffic::at_interfaces(Direction::Outbound)?,
             verdict: Verdict::Duplicate,
-            chance: Some(chance(percent).max(1)),
+            course: Course::by_chance(chance(percent).max(1), ramp),
             description: "packets copied where interfaces send".to_owned(),
             judge: Box::new(move |seen| seen.struck(&percent.to_string(), "copied")),
         };

@@ -1,10 +1,12 @@
-//! Latency: packets from the other side arrive late, some early, and some not at all.
+//! Latency: packets from and to the other side come late, some early, and some not at all.
 
+use super::ramp::Ramp;
 use super::shaping::{Measured, Shaped, Treatment};
 use super::traffic::Traffic;
-use crate::kinds::{Asked, Checking, Effect, Family, Kind, Scope};
-use crate::shape::{Parameters, Shape};
+use crate::kinds::{Asked, Checking, Effect, Kind};
+use crate::shape::Parameters;
 use crate::{network, probe};
+use firedrill_model::attack::Direction;
 use firedrill_model::{Percent, Span};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -13,11 +15,12 @@ use std::time::Duration;
 /// Longest delay, and longest jitter: beyond it handshakes give up and a partition says the same more plainly.
 const DELAY_MAX: Duration = Duration::from_secs(5);
 
-/// Packets from the other side wait before the programs of the target get them, so that every round trip takes longer
-/// by the delay. Attack both ends to delay both ways. Works on kernels with and without `sch_netem`.
+/// Packets from the other side wait before the programs of the target get them, or packets to it before they leave, so
+/// that every round trip takes longer by the delay; with both directions by twice the delay. Works on kernels with and
+/// without `sch_netem`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub(crate) struct Latency {
-    /// Added to each packet that arrives, up to 5s.
+    /// Added to each packet, up to 5s.
     #[serde(default)]
     delay: Span,
     /// Evenly spread around the delay, plus or minus; not more than the delay. Packets may overtake each other.
@@ -31,7 +34,11 @@ pub(crate) struct Latency {
     loss_percent: Percent,
     /// Delay, jitter and loss rise from nothing to what is asked over so long, up to 1h. Measured after two seconds of it.
     #[serde(default)]
-    ramp: Span,
+    ramp: Ramp,
+    /// Which way: what arrives here, what leaves from here, or both. What leaves is sent again by the agent, packet by
+    /// packet: about a tenth of the throughput of what arrives, and needs CAP_NET_RAW.
+    #[serde(default = "super::inbound")]
+    direction: Direction,
     #[serde(flatten)]
     traffic: Traffic,
 }
@@ -47,9 +54,7 @@ impl Parameters for Latency {
         if self.delay.duration() > DELAY_MAX {
             return Err(format!("a delay of more than {} is not supported; use `partition`", Span(DELAY_MAX)));
         }
-        if self.ramp > network::RAMP_MAX {
-            return Err(format!("a `ramp` of {} is longer than {}", self.ramp, network::RAMP_MAX));
-        }
+        self.ramp.check("ramp")?;
         if self.reorder_percent.thousandths() > 0 && self.delay == Span::ZERO {
             return Err("`reorder_percent` needs a `delay` for the others to wait".to_owned());
         }
@@ -62,19 +67,11 @@ impl Parameters for Latency {
     }
 }
 
-pub(crate) static KIND: Kind = Kind {
-    name: "latency",
-    summary: "Packets from other hosts arrive late, some early, and some not at all.",
-    family: Family::Network,
-    scope: Scope::Host,
-    instant: false,
-    shape: Shape::of::<Latency>(),
-    needs: network::NEEDS,
-    mechanism: network::holds,
+pub(crate) static KIND: Kind = network::kind::<Latency>(
+    ("latency", "Packets from or to other hosts come late, some early, and some not at all."),
+    network::holds,
     preflight,
-    undo: network::undo,
-    verify_undone: network::verify_undone,
-};
+);
 
 fn preflight(asked: Asked) -> Checking {
     Box::pin(async move {
@@ -85,16 +82,16 @@ fn preflight(asked: Asked) -> Checking {
             loss_per_100_000: latency.loss_percent.thousandths(),
             early_per_100_000: latency.reorder_percent.thousandths(),
             line: None,
-            ramp: latency.ramp.duration(),
+            ramp: latency.ramp,
         };
-        Shaped::prepare(&asked, &latency.traffic, treatment, Box::new(move |measured| judge(&treatment, measured)))
-            .await
+        let which = (&latency.traffic, latency.direction);
+        Shaped::prepare(&asked, which, treatment, Box::new(move |measured| judge(&treatment, measured))).await
     })
 }
 
 /// The effect is there when at least half of the asked delay is added in the middle, and the asked loss happens.
 fn judge(asked: &Treatment, measured: &Measured) -> Option<Effect> {
-    let Measured { before, sent, answers, counts, since, .. } = measured;
+    let Measured { before, sent, answers, counts, since, ways, .. } = measured;
     let (full, asked) = (asked, &asked.after(*since));
     let Some((target, before)) = before else {
         return unprobed(full, measured);
@@ -105,14 +102,15 @@ fn judge(asked: &Treatment, measured: &Measured) -> Option<Effect> {
     let mut said = Vec::new();
     let mut seen = true;
     if !asked.delay.is_zero() {
-        let rising = format!(" rising over {}, {} by now", Span(full.ramp), Span(asked.delay));
+        let rising = format!(" rising over {}, {} by now", full.ramp.length(), Span(asked.delay));
         let rising = if full == asked { "" } else { &rising };
-        let text = format!("asked {} ± {}{rising}", Span(full.delay), Span(full.jitter));
+        let each = if *ways > 1 { " each way" } else { "" };
+        let text = format!("asked {} ± {}{each}{rising}", Span(full.delay), Span(full.jitter));
         match probe::median(answers) {
             Some(middle) => {
                 let added = middle.saturating_sub(*before);
                 // Where most packets overtake, the middle one did not wait.
-                seen &= added * 2 >= asked.delay || asked.early_per_100_000 > 50_000;
+                seen &= added * 2 >= asked.delay * *ways || asked.early_per_100_000 > 50_000;
                 let (probes, usual) = (answers.len(), Span(*before));
                 said.push(format!(
                     "{text}, measured {} added (p50 of {probes} handshakes with {target}, {usual} before)",
@@ -154,7 +152,7 @@ fn unprobed(asked: &Treatment, measured: &Measured) -> Option<Effect> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::shaping::Counts;
+    use super::super::holding::Counts;
     use super::*;
     use crate::shape::check_fault;
     use firedrill_model::Fault;
@@ -166,7 +164,8 @@ mod tests {
             silent: 0,
             sent: 20,
             answers: after_ms.iter().map(|ms| Duration::from_millis(*ms)).collect(),
-            counts: Counts { arrived: 20, lost },
+            counts: Counts { arrived: 20, treated: 20, lost },
+            ways: 1,
             since: Duration::from_secs(2),
             last: true,
         };
@@ -187,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_ramp_is_measured_by_what_it_has_risen_to() {
-        let rising = Treatment { ramp: Duration::from_secs(20), ..treatment(100, 0) };
+        let rising = Treatment { ramp: Ramp::of(Duration::from_secs(20)), ..treatment(100, 0) };
         assert!(
             matches!(judged(&rising, &[11, 11, 12], 0), Effect::Seen(text) if text.contains("rising over 20s, 10ms"))
         );

@@ -1,10 +1,11 @@
 //! Loss: a share of the packets vanishes, at the interfaces, in silence.
 
 use super::filtered::{Filtered, Plan};
+use super::ramp::{Course, Ramp};
 use super::traffic::{self, Traffic};
-use crate::kinds::{Asked, Checking, Family, Kind, Scope};
+use crate::kinds::{Asked, Checking, Kind};
 use crate::network;
-use crate::shape::{Parameters, Shape};
+use crate::shape::Parameters;
 use firedrill_host::nft::Verdict;
 use firedrill_model::attack::Direction;
 use firedrill_model::{Percent, Span};
@@ -17,6 +18,9 @@ use serde::Deserialize;
 pub(crate) struct Loss {
     /// Share of packets that is lost, above 0 to 100. With both directions each of them loses so much.
     percent: Percent,
+    /// The share rises from nothing to that over so long, up to 1h, in steps of a second. Measured after two seconds of it.
+    #[serde(default)]
+    ramp: Ramp,
     /// Which way.
     #[serde(default)]
     direction: Direction,
@@ -26,9 +30,8 @@ pub(crate) struct Loss {
 
 impl Parameters for Loss {
     fn check(&self) -> Result<(), String> {
-        if self.percent.thousandths() == 0 {
-            return Err("a loss of 0 % is none".to_owned());
-        }
+        network::check_share(self.percent, Percent::whole(100))?;
+        self.ramp.check("ramp")?;
         self.traffic.check()
     }
 
@@ -37,27 +40,16 @@ impl Parameters for Loss {
     }
 }
 
-pub(crate) static KIND: Kind = Kind {
-    name: "loss",
-    summary: "A share of packets from and to other hosts vanishes.",
-    family: Family::Network,
-    scope: Scope::Host,
-    instant: false,
-    shape: Shape::of::<Loss>(),
-    needs: network::NEEDS,
-    mechanism: network::drops,
-    preflight,
-    undo: network::undo,
-    verify_undone: network::verify_undone,
-};
+pub(crate) static KIND: Kind =
+    network::kind::<Loss>(("loss", "A share of packets from and to other hosts vanishes."), network::drops, preflight);
 
 fn preflight(asked: Asked) -> Checking {
     Box::pin(async move {
-        let Loss { percent, direction, traffic } = asked.parameters()?;
+        let Loss { percent, ramp, direction, traffic } = asked.parameters()?;
         let plan = Plan {
             hooks: traffic::at_interfaces(direction)?,
             verdict: Verdict::Drop,
-            chance: Some(percent.thousandths()),
+            course: Course::by_chance(percent.thousandths(), ramp),
             description: "packets dropped at the interfaces by chance".to_owned(),
             judge: Box::new(move |seen| seen.struck(&percent.to_string(), "lost")),
         };

@@ -1,5 +1,5 @@
 //! Network faults, and what they share: which packets ([`traffic`]), the packet table that acts on them
-//! ([`filtered`]), its name, and how it is seen to be gone.
+//! ([`filtered`]) or hands them over ([`holding`]), its name, how it grows ([`ramp`]), and how it is seen to be gone.
 
 pub(crate) mod bandwidth;
 pub(crate) mod connection_limit;
@@ -7,20 +7,24 @@ pub(crate) mod corruption;
 pub(crate) mod dns;
 pub(crate) mod duplication;
 mod filtered;
+mod holding;
 pub(crate) mod latency;
 pub(crate) mod loss;
 pub(crate) mod partition;
+mod ramp;
 pub(crate) mod reset;
 mod shaping;
 mod traffic;
 
 use crate::journal::Undo;
-use crate::kinds::{Failure, Pending, Refusal, StillThere};
+use crate::kinds::{Asked, Checking, Failure, Family, Kind, Pending, Refusal, Scope, StillThere};
 use crate::probe::{self, CLOSED_PORT, TARGETS_MAX};
+use crate::shape::{Parameters, Shape};
 use crate::{Context, FaultError};
 use firedrill_host::capabilities::{self, Capability, Need};
 use firedrill_host::nft::{self, Hook, QueueExpression, Verdict};
-use firedrill_model::{AttackId, Span};
+use firedrill_model::attack::Direction;
+use firedrill_model::{AttackId, Percent, Span};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -30,8 +34,6 @@ pub(crate) use traffic::tells_groups_apart;
 
 /// A healthy peer in the fleet answers a handshake within this; across regions a tenth of it is usual.
 pub(crate) const ANSWERED_WITHIN: Duration = Duration::from_millis(300);
-/// A ramp that takes longer is no ramp but a drift; repeat the attack with more.
-pub(crate) const RAMP_MAX: Span = Span::secs(3600);
 /// The kernel removes a table while its holder's socket closes; a holder that is just being killed takes milliseconds.
 const GONE_WITHIN: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -75,6 +77,40 @@ pub(crate) const NEEDS: &[Need] = &[
     Need::Capability(Capability::NetAdmin),
     Need::Kernel { major: 5, minor: 16, because: "packet tables with an owner, and the egress hook" },
 ];
+
+/// A kind of network fault: what they all have in common, and what is its own.
+pub(crate) const fn kind<P: Parameters>(
+    (name, summary): (&'static str, &'static str),
+    mechanism: fn() -> Result<String, String>,
+    preflight: fn(Asked) -> Checking,
+) -> Kind {
+    Kind {
+        name,
+        summary,
+        family: Family::Network,
+        scope: Scope::Host,
+        instant: false,
+        shape: Shape::of::<P>(),
+        needs: NEEDS,
+        mechanism,
+        preflight,
+        undo,
+        verify_undone,
+    }
+}
+
+/// A share of packets that are struck.
+pub(crate) fn check_share(percent: Percent, most: Percent) -> Result<(), String> {
+    if percent.thousandths() == 0 || percent > most {
+        return Err(format!("`percent` must be above 0 and at most {most}"));
+    }
+    Ok(())
+}
+
+/// Which way, where that is not said: as programs of this host see it, and by the faster of two mechanisms.
+fn inbound() -> Direction {
+    Direction::Inbound
+}
 
 /// Where interfaces send; the loopback interface is there on every host.
 pub(crate) fn sending() -> Hook {
@@ -145,15 +181,22 @@ pub(crate) fn fnv1a(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
-/// The table of an attack: what its journal holds.
+/// The tables of an attack: what its journal holds.
 #[derive(Debug, Serialize, Deserialize)]
-struct Table {
+struct Tables {
     table: String,
+    /// Where what arrives and what leaves has one each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    others: Vec<String>,
 }
 
-/// What the journal holds of an attack that is a packet table.
-pub(crate) fn to_undo(table: &str) -> Result<Undo, FaultError> {
-    Undo::by(&Table { table: table.to_owned() })
+/// What the journal holds of an attack that is packet tables.
+pub(crate) fn to_undo<'a>(tables: impl IntoIterator<Item = &'a str>) -> Result<Undo, FaultError> {
+    let mut names = tables.into_iter().map(str::to_owned);
+    match names.next() {
+        Some(table) => Undo::by(&Tables { table, others: names.collect() }),
+        None => Ok(Undo::NOTHING),
+    }
 }
 
 /// Nothing is to be done: who holds the table has let go of it, or is dead. Nobody else could remove it.
@@ -163,18 +206,21 @@ pub(crate) fn undo(_undo: &Undo) -> Pending<'_, Result<(), Failure>> {
 
 pub(crate) fn verify_undone(undo: &Undo) -> Pending<'_, Result<String, StillThere>> {
     Box::pin(async move {
-        let Some(Table { table }) = undo.read()? else { return Ok("there was no packet table".to_owned()) };
+        let Some(Tables { table, others }) = undo.read()? else { return Ok("there was no packet table".to_owned()) };
         let began = Instant::now();
-        while nft::tables()?.contains(&table) {
-            if began.elapsed() > GONE_WITHIN {
-                let within = Span(GONE_WITHIN);
-                return Err(StillThere(format!(
-                    "the packet table {table} is still there after {within}: a live process holds it; its lease ends it"
-                )));
+        for table in others.iter().chain([&table]) {
+            while nft::tables()?.contains(table) {
+                if began.elapsed() > GONE_WITHIN {
+                    let within = Span(GONE_WITHIN);
+                    return Err(StillThere(format!(
+                        "the packet table {table} is still there after {within}: a live process holds it; its lease ends it"
+                    )));
+                }
+                sleep(LOOK_EVERY).await;
             }
-            sleep(LOOK_EVERY).await;
         }
-        Ok(format!("the packet table {table} is gone"))
+        let all = if others.is_empty() { "" } else { ", and the others of the attack" };
+        Ok(format!("the packet table {table} is gone{all}"))
     })
 }
 

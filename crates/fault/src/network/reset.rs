@@ -1,10 +1,11 @@
 //! Reset: TCP connections with the other side are broken, and new ones refused.
 
 use super::filtered::{Filtered, Plan};
+use super::ramp::Course;
 use super::traffic::Traffic;
-use crate::kinds::{Asked, Checking, Effect, Family, Kind, Scope};
+use crate::kinds::{Asked, Checking, Effect, Kind};
 use crate::network;
-use crate::shape::{Parameters, Shape};
+use crate::shape::Parameters;
 use firedrill_host::nft::{Hook, Verdict};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -31,19 +32,11 @@ impl Parameters for Reset {
     }
 }
 
-pub(crate) static KIND: Kind = Kind {
-    name: "reset",
-    summary: "TCP connections with other hosts are broken by resets, new ones refused.",
-    family: Family::Network,
-    scope: Scope::Host,
-    instant: false,
-    shape: Shape::of::<Reset>(),
-    needs: network::NEEDS,
-    mechanism: || network::tries(Hook::Output, Verdict::Reset),
+pub(crate) static KIND: Kind = network::kind::<Reset>(
+    ("reset", "TCP connections with other hosts are broken by resets, new ones refused."),
+    || network::tries(Hook::Output, Verdict::Reset),
     preflight,
-    undo: network::undo,
-    verify_undone: network::verify_undone,
-};
+);
 
 fn preflight(asked: Asked) -> Checking {
     Box::pin(async move {
@@ -52,7 +45,7 @@ fn preflight(asked: Asked) -> Checking {
         let plan = Plan {
             hooks: vec![Hook::Input, Hook::Output],
             verdict: Verdict::Reset,
-            chance: None,
+            course: Course::EVERY,
             description: "TCP packets answered with resets".to_owned(),
             judge: Box::new(|seen| match seen.hit.packets {
                 0 if seen.last => Some(seen.nothing_came()),

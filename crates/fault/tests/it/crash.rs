@@ -8,7 +8,7 @@ use firedrill_model::{AttackSpec, Fault, Span};
 use std::time::Duration;
 
 /// All steps of an attack, as `hold --crash` knows them.
-const STEPS: [&str; 6] = ["Journalled", "Injected", "Verified", "Undoing", "Undone", "Forgotten"];
+pub(crate) const STEPS: [&str; 6] = ["Journalled", "Injected", "Verified", "Undoing", "Undone", "Forgotten"];
 
 /// One attack of each kind that leaves something in place.
 fn all_kinds(victim: &Victim) -> [AttackSpec; 3] {
@@ -21,7 +21,7 @@ fn all_kinds(victim: &Victim) -> [AttackSpec; 3] {
 }
 
 /// So short that the undo begins by itself soon.
-fn short(spec: AttackSpec) -> AttackSpec {
+pub(crate) fn short(spec: AttackSpec) -> AttackSpec {
     AttackSpec { duration: Span::millis(1500), ..spec }
 }
 
@@ -31,7 +31,7 @@ pub(crate) fn until(step: &str, spec: AttackSpec) -> AttackSpec {
 }
 
 /// So long that whatever ends it is not its deadline.
-fn endless(spec: AttackSpec) -> AttackSpec {
+pub(crate) fn endless(spec: AttackSpec) -> AttackSpec {
     AttackSpec { duration: Span::secs(600), ..spec }
 }
 

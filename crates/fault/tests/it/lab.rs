@@ -136,6 +136,18 @@ impl Lab {
         (passes(&near, &far), passes(&far, &near))
     }
 
+    /// A socket here and one there, within a runtime.
+    pub(crate) fn sockets(&self) -> (tokio::net::UdpSocket, tokio::net::UdpSocket) {
+        let bind = |address| {
+            let socket = UdpSocket::bind((address, 0)).expect("binds");
+            socket.set_nonblocking(true).expect("sets");
+            socket
+        };
+        let (near, far) = (self.near(|| bind(HERE)), self.far(|| bind(THERE)));
+        let watched = |socket| tokio::net::UdpSocket::from_std(socket).expect("a socket");
+        (watched(near), watched(far))
+    }
+
     /// All that could be left in the near host's packet filter.
     pub(crate) fn filter(&self) -> String {
         // Not there before the kernel's module is, which is loaded with the first queue.

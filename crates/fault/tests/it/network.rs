@@ -36,25 +36,13 @@ async fn arriving(sender: &UdpSocket, receiver: &UdpSocket, packets: usize) -> (
     (whole, broken)
 }
 
-/// A socket here and one there.
-fn sockets(lab: &Lab) -> (std::net::UdpSocket, std::net::UdpSocket) {
-    let bind = |address: IpAddr| {
-        let socket = std::net::UdpSocket::bind((address, 0)).expect("binds");
-        socket.set_nonblocking(true).expect("sets");
-        socket
-    };
-    (lab.near(|| bind(crate::lab::HERE)), lab.far(|| bind(THERE)))
-}
-
 #[test]
 fn loss_duplication_and_corruption_are_as_asked() {
     const SENT: usize = 400;
     let lab = Lab::new();
     let before = lab.filter();
-    let (near, far) = sockets(&lab);
     lab.agent(async |agent| {
-        let near = UdpSocket::from_std(near).expect("a socket");
-        let far = UdpSocket::from_std(far).expect("a socket");
+        let (near, far) = lab.sockets();
         let out = |kind: &str| on_peers(kind, &[THERE]).with("percent", 25.0);
 
         let report = active(&agent, out("loss").with("direction", "outbound")).await;
@@ -64,10 +52,8 @@ fn loss_duplication_and_corruption_are_as_asked() {
         undone(&agent).await;
         assert_eq!(arriving(&near, &far, 20).await, (20, 0));
     });
-    let (near, far) = sockets(&lab);
     lab.agent(async |agent| {
-        let near = UdpSocket::from_std(near).expect("a socket");
-        let far = UdpSocket::from_std(far).expect("a socket");
+        let (near, far) = lab.sockets();
         let out = |kind: &str| on_peers(kind, &[THERE]).with("percent", 25.0);
         active(&agent, out("duplication")).await;
         let (whole, broken) = arriving(&near, &far, SENT).await;

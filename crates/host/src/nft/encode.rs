@@ -13,6 +13,7 @@ const NEWTABLE: u16 = 0;
 const GETTABLE: u16 = 1;
 const NEWCHAIN: u16 = 3;
 const NEWRULE: u16 = 6;
+const DELRULE: u16 = 8;
 const NEWSET: u16 = 9;
 const NEWSETELEM: u16 = 12;
 const DELSETELEM: u16 = 14;
@@ -93,7 +94,7 @@ fn hosts_name(flow: usize, v6: bool) -> String {
 }
 
 fn family(definition: &Definition) -> u8 {
-    let inet = definition.hooks.iter().any(|hook| matches!(hook, Hook::Input | Hook::Output));
+    let inet = definition.hooks.iter().any(|hook| matches!(hook, Hook::Input | Hook::Output | Hook::Departure(_)));
     if inet { NFPROTO_INET } else { NFPROTO_NETDEV }
 }
 
@@ -127,10 +128,24 @@ pub(super) fn creation(definition: &Definition, lease: Duration) -> Vec<Message>
             all.push(message(definition, NEWOBJ, NEW, object.nest(4, Attributes::default())));
         }
         all.push(message(definition, NEWCHAIN, NEW, chain(definition, number, hook)));
-        for rule in rules(definition, number, hook) {
-            let rule = of_table(definition).text(2, &chain_name(number)).nest(4, rule);
-            all.push(message(definition, NEWRULE, NLM_F_CREATE | NLM_F_APPEND, rule));
-        }
+        all.extend(new_rules(definition, number, hook));
+    }
+    all
+}
+
+fn new_rules(definition: &Definition, number: usize, hook: &Hook) -> impl Iterator<Item = Message> {
+    rules(definition, number, hook).into_iter().map(move |rule| {
+        let rule = of_table(definition).text(2, &chain_name(number)).nest(4, rule);
+        message(definition, NEWRULE, NLM_F_CREATE | NLM_F_APPEND, rule)
+    })
+}
+
+/// Takes all rules out of every chain, and puts in those of the definition as it is now.
+pub(super) fn other_rules(definition: &Definition) -> Vec<Message> {
+    let mut all = Vec::new();
+    for (number, hook) in definition.hooks.iter().enumerate() {
+        all.push(message(definition, DELRULE, 0, of_table(definition).text(2, &chain_name(number))));
+        all.extend(new_rules(definition, number, hook));
     }
     all
 }
@@ -181,9 +196,13 @@ fn chain(definition: &Definition, number: usize, hook: &Hook) -> Attributes {
         Hook::Ingress { devices } => (NETDEV_INGRESS, Some(devices)),
         Hook::Egress { devices } => (NETDEV_EGRESS, Some(devices)),
         Hook::Input => (INET_LOCAL_IN, None),
-        Hook::Output => (INET_LOCAL_OUT, None),
+        Hook::Output | Hook::Departure(_) => (INET_LOCAL_OUT, None),
     };
-    let mut at = Attributes::default().number(1, place).raw(2, &PRIORITY.to_be_bytes());
+    let priority = match hook {
+        Hook::Departure(place) => place.priority(),
+        _ => PRIORITY,
+    };
+    let mut at = Attributes::default().number(1, place).raw(2, &priority.to_be_bytes());
     if let Some(devices) = devices {
         at = at.nest(4, devices.iter().fold(Attributes::default(), |list, device| list.text(1, device)));
     }
@@ -194,6 +213,9 @@ fn chain(definition: &Definition, number: usize, hook: &Hook) -> Attributes {
 fn rules(definition: &Definition, number: usize, hook: &Hook) -> Vec<Attributes> {
     let filter = &definition.filter;
     let mut all = Vec::new();
+    if let Hook::Departure(place) = hook {
+        all.push(Expressions::default().marked(place.marks()).accept().into_attributes());
+    }
     for (place, flow) in filter.except.iter().enumerate() {
         all.extend(matching(flow, place, hook).into_iter().map(|rule| rule.accept().into_attributes()));
     }
@@ -216,10 +238,10 @@ fn rules(definition: &Definition, number: usize, hook: &Hook) -> Vec<Attributes>
 fn matching(flow: &Flow, place: usize, hook: &Hook) -> Vec<Expressions> {
     let begin = || match hook {
         Hook::Input => Expressions::default().not_loopback(expression::IIF),
-        Hook::Output => Expressions::default().not_loopback(expression::OIF),
+        Hook::Output | Hook::Departure(_) => Expressions::default().not_loopback(expression::OIF),
         Hook::Ingress { .. } | Hook::Egress { .. } => Expressions::default(),
     };
-    let outbound = matches!(hook, Hook::Egress { .. } | Hook::Output);
+    let outbound = matches!(hook, Hook::Egress { .. } | Hook::Output | Hook::Departure(_));
     let add = |rule: Expressions, test: Test| match test {
         Test::Version { v6 } => rule.ethertype(if v6 { ETHERTYPE_IPV6 } else { ETHERTYPE_IPV4 }),
         Test::Remote(network) => rule.remote_network(network, outbound),

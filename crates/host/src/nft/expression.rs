@@ -13,6 +13,7 @@ const LIST_ELEMENT: u16 = 1;
 const REG_VERDICT: u32 = 0;
 const REG_1: u32 = 1;
 const META_PROTOCOL: u32 = 1;
+const META_MARK: u32 = 3;
 const META_L4PROTO: u32 = 16;
 const CMP_EQ: u32 = 0;
 const CMP_NEQ: u32 = 1;
@@ -145,11 +146,22 @@ impl Expressions {
         self.push("numgen", Attributes::default().number(1, REG_1).number(2, modulus).number(3, RANDOM).number(4, 0))
     }
 
-    /// Goes on for so many packets of [`WHOLE`].
-    pub(super) fn by_chance(self, chance: u32) -> Self {
+    /// Numbers are compared byte by byte: the highest must come first.
+    fn in_network_order(self) -> Self {
         const TO_NETWORK_ORDER: u32 = 1;
         let swap = Attributes::default().number(1, REG_1).number(2, REG_1).number(3, TO_NETWORK_ORDER);
-        self.random(WHOLE).push("byteorder", swap.number(4, 4).number(5, 4)).compare(CMP_LT, &chance.to_be_bytes())
+        self.push("byteorder", swap.number(4, 4).number(5, 4))
+    }
+
+    /// Goes on for so many packets of [`WHOLE`].
+    pub(super) fn by_chance(self, chance: u32) -> Self {
+        self.random(WHOLE).in_network_order().compare(CMP_LT, &chance.to_be_bytes())
+    }
+
+    /// With a firewall mark of this range.
+    pub(super) fn marked(self, (first, last): (u32, u32)) -> Self {
+        let loaded = self.meta(META_MARK).in_network_order();
+        loaded.compare(CMP_GTE, &first.to_be_bytes()).compare(CMP_LTE, &last.to_be_bytes())
     }
 
     /// Goes on for what is above a limit.

@@ -13,6 +13,7 @@ pub use filter::{Above, Filter, Flow, Group, Protocol, RULES_MAX};
 use crate::HostError;
 use crate::cgroup;
 use crate::netlink::{Answer, Socket};
+use crate::resend::Place;
 use std::net::IpAddr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -35,6 +36,9 @@ pub enum Hook {
     Input,
     /// What this host's own sockets send, the loopback interface left out. Senders learn of a drop.
     Output,
+    /// The same, before all others look at it, and without what was sent again at this place or a later one
+    /// ([`crate::resend`]).
+    Departure(Place),
 }
 
 /// What happens to the packets.
@@ -144,6 +148,17 @@ impl OwnerTable {
                 Some(libc::ENOENT) => RenewError::Lapsed(name),
                 _ => HostError::system("renew the lease of the packet table", name, problem).into(),
             }
+        })
+    }
+
+    /// From now on so many in 100,000 get the verdict; `None`: all. In one transaction, and the counters go on.
+    pub fn strike(&mut self, chance: Option<u32>) -> Result<(), HostError> {
+        if self.definition.filter.chance == chance {
+            return Ok(());
+        }
+        self.definition.filter.chance = chance;
+        self.socket.change(encode::other_rules(&self.definition)).map_err(|(_, problem)| {
+            HostError::system("change the rules of the packet table", self.definition.name.clone(), problem)
         })
     }
 

@@ -5,11 +5,14 @@ mod message;
 mod rewriting;
 
 use super::filtered::{Filtered, Plan};
+use super::holding::{Holding, Way};
+use super::ramp::Course;
 use super::traffic::{ProtocolName, Traffic};
-use crate::kinds::{Asked, Checking, Effect, Family, Kind, Mechanism, Refusal, Scope};
+use crate::kinds::{Asked, Checking, Effect, Kind, Mechanism, Refusal};
 use crate::network;
-use crate::shape::{Parameters, Shape};
-use firedrill_host::nft::{self, Hook, Verdict};
+use crate::shape::Parameters;
+use firedrill_host::nft::{Hook, Verdict};
+use firedrill_host::queue::Announce;
 use firedrill_model::attack::Peers;
 use firedrill_model::{Ports, Span};
 use message::{Change, Pattern};
@@ -126,19 +129,11 @@ impl Parameters for Dns {
     }
 }
 
-pub(crate) static KIND: Kind = Kind {
-    name: "dns",
-    summary: "Name resolution fails, is slow or lies; for all names or for some.",
-    family: Family::Network,
-    scope: Scope::Host,
-    instant: false,
-    shape: Shape::of::<Dns>(),
-    needs: network::NEEDS,
+pub(crate) static KIND: Kind = network::kind::<Dns>(
+    ("dns", "Name resolution fails, is slow or lies; for all names or for some."),
     mechanism,
     preflight,
-    undo: network::undo,
-    verify_undone: network::verify_undone,
-};
+);
 
 const DNS: Ports = Ports::one(53);
 
@@ -168,7 +163,7 @@ fn preflight(asked: Asked) -> Checking {
         let plan = Plan {
             hooks,
             verdict,
-            chance: None,
+            course: Course::EVERY,
             description: description.to_owned(),
             judge: Box::new(move |seen| {
                 ask(&servers);
@@ -192,12 +187,10 @@ async fn rewritten(asked: &Asked, wanted: Dns, treatment: Treatment) -> Result<B
     let Dns { servers, container, cgroup, .. } = wanted;
     let traffic = Traffic { protocol: Some(ProtocolName::Udp), container, cgroup, ..Traffic::to_port(servers, DNS) };
     let filter = traffic.filter(&asked.context)?;
-    network::holds().map_err(Refusal)?;
-    let through = nft::queue_expression()?;
+    let holding = Holding::prepare(Way::Arriving, network::table_name(&asked.id), filter, Announce::Contents)?;
     let named = traffic.hosts()?;
     let servers = if named.is_empty() { resolvers() } else { named };
-    let name = network::table_name(&asked.id);
-    Ok(Box::new(Rewritten::prepare(name, through, filter, rule, (servers, text)).await))
+    Ok(Box::new(Rewritten::prepare(holding, rule, (servers, text)).await))
 }
 
 /// The name servers of this host.

@@ -1,6 +1,5 @@
-//! The mechanism that changes answers of name servers where they arrive: a rule sends them to a queue, a thread looks at
-//! each and lets it go, changed, late or not at all. As all of that it ends with the process that holds it; a queue that
-//! nobody serves lets answers pass.
+//! The mechanism that changes answers of name servers where they arrive: each is looked at and let go, changed, late or not
+//! at all.
 
 use super::datagram::Datagram;
 use super::message::{self, Answer, Change, Pattern, Reply};
@@ -8,16 +7,9 @@ use crate::FaultError;
 use crate::journal::Undo;
 use crate::kinds::{Effect, Failure, Mechanism, Pending};
 use crate::network;
-use crate::network::shaping::{Schedule, wait};
-use firedrill_host::HostError;
-use firedrill_host::nft::{Definition, Filter, Hook, OwnerTable, QueueExpression, Verdict};
-use firedrill_host::queue::{Announce, PacketId, PacketVerdict, Queue};
+use crate::network::holding::{Counts, Fate, Holding};
 use firedrill_model::Span;
-use std::io::{PipeReader, PipeWriter};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::net::UdpSocket;
 
@@ -50,29 +42,20 @@ pub(super) struct Rule {
     pub(super) treatment: Treatment,
 }
 
-/// What is done to one packet.
-#[derive(Debug, PartialEq, Eq)]
-enum Decision {
-    Pass,
-    Replace(Vec<u8>),
-    Hold(Duration),
-    Drop,
-}
-
 impl Rule {
     /// Decides on a packet; what is not understood passes.
-    fn decide(&self, packet: &[u8]) -> Decision {
-        let Some(datagram) = Datagram::read(packet) else { return Decision::Pass };
-        let Some(answer) = Answer::read(datagram.payload) else { return Decision::Pass };
+    fn decide(&self, packet: &[u8]) -> Fate {
+        let Some(datagram) = Datagram::read(packet) else { return Fate::Pass };
+        let Some(answer) = Answer::read(datagram.payload) else { return Fate::Pass };
         if !self.names.is_empty() && !self.names.iter().any(|pattern| pattern.means(&answer.name)) {
-            return Decision::Pass;
+            return Fate::Pass;
         }
         match &self.treatment {
-            Treatment::Late(delay) => Decision::Hold(*delay),
-            Treatment::Lost => Decision::Drop,
+            Treatment::Late(delay) => Fate::Wait(*delay),
+            Treatment::Lost => Fate::Lose,
             Treatment::Change(change) => {
                 let changed = answer.changed(change).and_then(|message| datagram.with(&message));
-                changed.map_or(Decision::Pass, Decision::Replace)
+                changed.map_or(Fate::Pass, Fate::Replace)
             }
         }
     }
@@ -105,101 +88,20 @@ impl Rule {
     }
 }
 
-#[derive(Debug, Default)]
-struct Shared {
-    seen: AtomicU64,
-    treated: AtomicU64,
-    failure: OnceLock<String>,
-}
-
-/// The thread that serves the queue. Dropping it lets all waiting answers go and ends the thread; whatever sends packets
-/// to its queue must be gone before.
-#[derive(Debug)]
-struct Rewriter {
-    shared: Arc<Shared>,
-    stop: Option<PipeWriter>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Rewriter {
-    fn start(queue: Queue, rule: Rule) -> Result<Self, HostError> {
-        let failed = |action, source| HostError::System { action, object: "the changer of answers".to_owned(), source };
-        let (stopped, stop) = std::io::pipe().map_err(|problem| failed("make a pipe for", problem))?;
-        let shared = Arc::new(Shared::default());
-        let seen = Arc::clone(&shared);
-        let thread = std::thread::Builder::new().name("answers".to_owned()).spawn(move || {
-            if let Err(problem) = serve(queue, &rule, &stopped, &seen) {
-                seen.failure.get_or_init(|| problem.full());
-            }
-        });
-        let thread = Some(thread.map_err(|problem| failed("start", problem))?);
-        Ok(Self { shared, stop: Some(stop), thread })
-    }
-}
-
-impl Drop for Rewriter {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the changer of answers panicked; its queue is closed and answers pass");
-        }
-    }
-}
-
-fn serve(mut queue: Queue, rule: &Rule, stopped: &PipeReader, seen: &Shared) -> Result<(), HostError> {
-    let mut schedule: Schedule<PacketId> = Schedule::new();
-    let mut arrived = Vec::new();
-    loop {
-        let ended = wait(&queue, stopped, schedule.next_due())?;
-        // Once more after the end: what arrived before the table went must be let go, too.
-        while queue.receive_whole(&mut arrived)? {}
-        let now = Instant::now();
-        for (id, contents) in arrived.drain(..) {
-            let decision = rule.decide(&contents);
-            seen.seen.fetch_add(1, Ordering::Relaxed);
-            seen.treated.fetch_add(u64::from(decision != Decision::Pass), Ordering::Relaxed);
-            match decision {
-                Decision::Pass => queue.decide(&[id], PacketVerdict::Accept)?,
-                Decision::Drop => queue.decide(&[id], PacketVerdict::Drop)?,
-                Decision::Replace(contents) => queue.replace(id, &contents)?,
-                Decision::Hold(delay) => schedule.keep(id, now + delay),
-            }
-        }
-        let due = if ended { schedule.take_all() } else { schedule.take_due(now) };
-        queue.decide(&due, PacketVerdict::Accept)?;
-        if ended {
-            return Ok(());
-        }
-    }
-}
-
-/// Changed answers, planned or in force. Fields are dropped in this order: first no packet comes any more, then those
-/// that wait are let go.
+/// Changed answers, planned or in force.
 pub(super) struct Rewritten {
-    pub(super) name: String,
-    pub(super) through: QueueExpression,
-    pub(super) filter: Filter,
-    pub(super) rule: Rule,
-    pub(super) servers: Vec<IpAddr>,
-    pub(super) asked: String,
+    holding: Holding,
+    rule: Rule,
+    servers: Vec<IpAddr>,
+    asked: String,
     /// What a name server said before, to compare with.
     before: Option<(IpAddr, Reply, Duration)>,
-    table: Option<OwnerTable>,
-    rewriter: Option<Rewriter>,
 }
 
 impl Rewritten {
     /// Asks the name servers before anything is done to their answers.
-    pub(super) async fn prepare(
-        name: String,
-        through: QueueExpression,
-        filter: Filter,
-        rule: Rule,
-        (servers, asked): (Vec<IpAddr>, String),
-    ) -> Self {
-        let mut ready = Self { name, through, filter, rule, servers, asked, before: None, table: None, rewriter: None };
+    pub(super) async fn prepare(holding: Holding, rule: Rule, (servers, asked): (Vec<IpAddr>, String)) -> Self {
+        let mut ready = Self { holding, rule, servers, asked, before: None };
         for server in ready.servers.clone().into_iter().take(SERVERS_MAX) {
             if let Some((reply, took)) = ready.ask(server, ANSWERED_WITHIN).await {
                 ready.before = Some((server, reply, took));
@@ -263,45 +165,28 @@ fn readable(reply: &Reply) -> String {
 
 impl Mechanism for Rewritten {
     fn describe(&self) -> String {
-        let rule = match self.through {
-            QueueExpression::Native => "nftables' queue",
-            QueueExpression::Xtables => "the NFQUEUE target",
-        };
-        format!(
-            "answers over UDP changed in user space at the input through {rule}, in a table that its holder owns and leases"
-        )
+        let place = self.holding.describe();
+        format!("answers over UDP changed in user space {place}, in a table that its holder owns and leases")
     }
 
     fn undo(&self) -> Result<Undo, FaultError> {
-        network::to_undo(&self.name)
+        network::to_undo([self.holding.name()])
     }
 
     fn inject(&mut self, lease: Duration) -> Pending<'_, Result<(), Failure>> {
         Box::pin(async move {
-            // Any number will do; different attacks begin to look at different ones.
-            let [high, low, ..] = network::fnv1a(self.name.as_bytes()).to_be_bytes();
-            let queue = Queue::bind_free(u16::from_be_bytes([high, low]), Announce::Contents)?;
-            let number = queue.number();
-            self.rewriter = Some(Rewriter::start(queue, self.rule.clone())?);
-            let definition = Definition {
-                name: self.name.clone(),
-                hooks: vec![Hook::Input],
-                filter: self.filter.clone(),
-                verdict: Verdict::Queue { number, through: self.through },
-            };
-            self.table = Some(OwnerTable::create(definition, lease)?);
-            Ok(())
+            let rule = self.rule.clone();
+            self.holding.inject(lease, Box::new(move |packet, _| rule.decide(packet.contents)))
         })
     }
 
     fn verify(&mut self) -> Pending<'_, Effect> {
         Box::pin(async {
-            let Some(rewriter) = &self.rewriter else { return Effect::NotSeen("it was not put in place".to_owned()) };
-            let shared = Arc::clone(&rewriter.shared);
+            let counts = || self.holding.counts().unwrap_or_default();
             if let Some((server, reply, took)) = &self.before {
                 let now = self.ask(*server, self.answered_within()).await;
                 let before = format!("{}, {} before", self.told(*server, now.as_ref()), readable(reply));
-                let treated = shared.treated.load(Ordering::Relaxed) > 0;
+                let treated = counts().treated > 0;
                 let met = self.rule.is_met(now.as_ref()) && treated;
                 return if met {
                     Effect::Seen(before)
@@ -311,7 +196,7 @@ impl Mechanism for Rewritten {
             }
             let began = Instant::now();
             loop {
-                let (seen, treated) = (shared.seen.load(Ordering::Relaxed), shared.treated.load(Ordering::Relaxed));
+                let Counts { arrived: seen, treated, .. } = counts();
                 if treated > 0 {
                     return Effect::Seen(format!(
                         "asked for {}: {treated} of {seen} answers treated so far; none came to our own question",
@@ -331,10 +216,7 @@ impl Mechanism for Rewritten {
     }
 
     fn renew(&mut self, lease: Duration) -> Result<(), String> {
-        if let Some(problem) = self.rewriter.as_ref().and_then(|rewriter| rewriter.shared.failure.get()) {
-            return Err(format!("answers are not changed any more: {problem}"));
-        }
-        self.table.as_mut().map_or(Ok(()), |table| table.renew(lease).map_err(|problem| problem.to_string()))
+        self.holding.renew(lease)
     }
 }
 
@@ -352,20 +234,20 @@ mod tests {
     fn only_answers_about_these_names_are_treated() {
         let packet = |name: &str| datagram(false, &answer(name, false));
         let lost = rule(&["*.example.com", "db.test"], Treatment::Lost);
-        assert_eq!(lost.decide(&packet("a.example.com")), Decision::Drop);
-        assert_eq!(lost.decide(&packet("db.test")), Decision::Drop);
-        assert_eq!(lost.decide(&packet("example.com")), Decision::Pass);
+        assert_eq!(lost.decide(&packet("a.example.com")), Fate::Lose);
+        assert_eq!(lost.decide(&packet("db.test")), Fate::Lose);
+        assert_eq!(lost.decide(&packet("example.com")), Fate::Pass);
         let late = rule(&[], Treatment::Late(Duration::from_secs(1)));
-        assert_eq!(late.decide(&packet("anything")), Decision::Hold(Duration::from_secs(1)));
-        assert_eq!(late.decide(&datagram(true, b"no answer")), Decision::Pass);
-        assert_eq!(late.decide(b""), Decision::Pass, "contents that were not copied");
+        assert_eq!(late.decide(&packet("anything")), Fate::Wait(Duration::from_secs(1)));
+        assert_eq!(late.decide(&datagram(true, b"no answer")), Fate::Pass);
+        assert_eq!(late.decide(b""), Fate::Pass, "contents that were not copied");
     }
 
     #[test]
     fn a_changed_answer_stays_a_datagram() {
         for v6 in [false, true] {
             let changed = rule(&[], Treatment::Change(Change::NoName)).decide(&datagram(v6, &answer("db.test", false)));
-            let Decision::Replace(packet) = changed else { panic!("{changed:?}") };
+            let Fate::Replace(packet) = changed else { panic!("{changed:?}") };
             let payload = Datagram::read(&packet).expect("reads").payload;
             assert_eq!(Reply::read(payload, 7).expect("answers").code, 3);
         }

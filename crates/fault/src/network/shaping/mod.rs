@@ -1,25 +1,22 @@
-//! The mechanism of faults that hold packets back: they wait before this host's programs get them.
-//!
-//! The wait is at the *input* of the host, in user space: a rule sends arriving packets to a queue, a thread lets them
-//! go when their time has come. (Waiting at the output instead would count against the senders' sockets and throttle
-//! them to a few megabits.) It works without `sch_netem`, and ends with the process that holds it.
+//! The mechanism of faults that hold packets back: they wait before this host's programs get them, or before they leave.
 
-mod schedule;
-mod shaper;
+mod treatment;
 
-pub(super) use schedule::{Line, Schedule, Treatment};
-pub(super) use shaper::{Counts, wait};
+pub(super) use treatment::{Line, Treatment};
 
+use super::Others;
+use super::holding::{Counts, Decide, Fate, Holding, Way};
 use super::traffic::Traffic;
-use super::{Others, fnv1a};
 use crate::journal::Undo;
 use crate::kinds::{Asked, Effect, Failure, Mechanism, Pending, Refusal};
 use crate::{FaultError, network, probe};
-use firedrill_host::nft::{self, Definition, Filter, Hook, OwnerTable, QueueExpression, Verdict};
-use firedrill_host::queue::{Announce, Queue};
-use shaper::Shaper;
+use firedrill_host::queue::Announce;
+use firedrill_model::attack::Direction;
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+use treatment::Busy;
 
 /// Probes at a time.
 const PROBES: usize = 20;
@@ -27,8 +24,6 @@ const PROBES: usize = 20;
 const MEASURED_WITHIN: Duration = Duration::from_secs(4);
 /// Less than the second after which a lost handshake is sent again: a repeated one must not count as a slow one.
 const PROBE_SLACK: Duration = Duration::from_millis(700);
-/// A ramp is measured after so long, unless it is over before.
-const RISEN_AFTER: Duration = Duration::from_secs(2);
 /// How often is looked where there is nothing to probe.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -42,8 +37,10 @@ pub(super) struct Measured {
     pub(super) sent: usize,
     /// Times of those that were answered.
     pub(super) answers: Vec<Duration>,
-    /// What the shaper has seen.
+    /// What was seen of packets.
     pub(super) counts: Counts,
+    /// How often a round trip is held: one way or both.
+    pub(super) ways: u32,
     /// How long it had been in force when the last handshakes began.
     pub(super) since: Duration,
     /// No more time.
@@ -53,18 +50,13 @@ pub(super) struct Measured {
 /// What a measurement says; `None`: measure again while there is time.
 pub(super) type Judge = Box<dyn Fn(&Measured) -> Option<Effect> + Send + Sync>;
 
-/// Packets that are held back, planned or in force. Fields are dropped in this order: first no packet comes any more,
-/// then those that wait are let go.
+/// Packets that are held back, planned or in force.
 pub(super) struct Shaped {
-    name: String,
     treatment: Treatment,
-    through: QueueExpression,
-    filter: Filter,
+    holdings: Vec<Holding>,
     others: Others,
     before: Option<(SocketAddr, Duration)>,
     judge: Judge,
-    table: Option<OwnerTable>,
-    shaper: Option<Shaper>,
     put_in: Option<Instant>,
 }
 
@@ -72,30 +64,52 @@ impl Shaped {
     /// Checks that it can be done here, meets the other side and measures it.
     pub(super) async fn prepare(
         asked: &Asked,
-        traffic: &Traffic,
+        (traffic, direction): (&Traffic, Direction),
         treatment: Treatment,
         judge: Judge,
     ) -> Result<Box<dyn Mechanism>, Refusal> {
         let filter = traffic.filter(&asked.context)?;
-        network::holds().map_err(Refusal)?;
-        let through = nft::queue_expression()?;
+        let name = network::table_name(&asked.id);
+        let out = || (Way::Leaving, format!("{name}_out"));
+        let ways = match direction {
+            Direction::Inbound => vec![(Way::Arriving, name)],
+            Direction::Outbound => vec![out()],
+            Direction::Both => vec![out(), (Way::Arriving, name)],
+        };
+        let announce = if treatment.line.is_some() { Announce::Lengths } else { Announce::Ids };
+        let prepared = ways.into_iter().map(|(way, name)| Holding::prepare(way, name, filter.clone(), announce));
+        let holdings = prepared.collect::<Result<_, _>>()?;
         let others = Others::meet(traffic, &asked.context).await?;
         // Probes that are not meant would measure an unchanged path.
         let before = if traffic.means_handshakes() { baseline(&others).await } else { None };
-        let name = network::table_name(&asked.id);
-        Ok(Box::new(Self {
-            name,
-            treatment,
-            through,
-            filter,
-            others,
-            before,
-            judge,
-            table: None,
-            shaper: None,
-            put_in: None,
-        }))
+        Ok(Box::new(Self { treatment, holdings, others, before, judge, put_in: None }))
     }
+
+    fn ways(&self) -> u32 {
+        u32::try_from(self.holdings.len()).unwrap_or(1)
+    }
+
+    fn counts(&self) -> Counts {
+        let all = self.holdings.iter().filter_map(Holding::counts);
+        all.fold(Counts::default(), |sum, one| Counts {
+            arrived: sum.arrived + one.arrived,
+            treated: sum.treated + one.treated,
+            lost: sum.lost + one.lost,
+        })
+    }
+}
+
+/// Decides by the treatment; each way has a line of its own.
+fn decides(treatment: Treatment) -> Decide {
+    let (mut random, mut busy, began) = (SmallRng::from_os_rng(), Busy::default(), Instant::now());
+    Box::new(move |packet, now| {
+        let treatment = treatment.after(now.saturating_duration_since(began));
+        match treatment.wait(packet.held.bytes, now, &mut busy, &mut random) {
+            Some(Duration::ZERO) => Fate::Pass,
+            Some(wait) => Fate::Wait(wait),
+            None => Fate::Lose,
+        }
+    })
 }
 
 /// The usual answer time of the nearest endpoint, and which that is.
@@ -108,41 +122,24 @@ async fn baseline(others: &Others) -> Option<(SocketAddr, Duration)> {
 
 impl Mechanism for Shaped {
     fn describe(&self) -> String {
-        let rule = match self.through {
-            QueueExpression::Native => "nftables' queue",
-            QueueExpression::Xtables => "the NFQUEUE target",
-        };
-        format!("packets held in user space at the input through {rule}, in a table that its holder owns and leases")
+        let places: Vec<String> = self.holdings.iter().map(Holding::describe).collect();
+        format!("packets held in user space {}, in a table that its holder owns and leases", places.join("; and "))
     }
 
     fn undo(&self) -> Result<Undo, FaultError> {
-        network::to_undo(&self.name)
+        network::to_undo(self.holdings.iter().map(Holding::name))
     }
 
     fn inject(&mut self, lease: Duration) -> Pending<'_, Result<(), Failure>> {
         Box::pin(async move {
-            // Any number will do; different attacks begin to look at different ones.
-            let [high, low, ..] = fnv1a(self.name.as_bytes()).to_be_bytes();
-            let announce = if self.treatment.line.is_some() { Announce::Lengths } else { Announce::Ids };
-            let queue = Queue::bind_free(u16::from_be_bytes([high, low]), announce)?;
-            let number = queue.number();
-            self.shaper = Some(Shaper::start(queue, self.treatment)?);
             self.put_in = Some(Instant::now());
-            let definition = Definition {
-                name: self.name.clone(),
-                hooks: vec![Hook::Input],
-                filter: self.filter.clone(),
-                verdict: Verdict::Queue { number, through: self.through },
-            };
-            self.table = Some(OwnerTable::create(definition, lease)?);
-            Ok(())
+            self.holdings.iter_mut().try_for_each(|holding| holding.inject(lease, decides(self.treatment)))
         })
     }
 
     fn verify(&mut self) -> Pending<'_, Effect> {
         Box::pin(async {
-            let Some(shaper) = &self.shaper else { return Effect::NotSeen("it was not put in place".to_owned()) };
-            let put_in = self.put_in.unwrap_or_else(Instant::now);
+            let Some(put_in) = self.put_in else { return Effect::NotSeen("it was not put in place".to_owned()) };
             let began = Instant::now();
             let mut measured = Measured {
                 before: self.before,
@@ -150,23 +147,24 @@ impl Mechanism for Shaped {
                 sent: 0,
                 answers: Vec::new(),
                 counts: Counts::default(),
+                ways: self.ways(),
                 since: Duration::ZERO,
                 last: false,
             };
-            // What has hardly begun to rise cannot be measured.
-            tokio::time::sleep(self.treatment.ramp.min(RISEN_AFTER)).await;
+            tokio::time::sleep(self.treatment.ramp.settling()).await;
             loop {
                 measured.since = put_in.elapsed();
                 match self.before {
                     Some((target, before)) => {
-                        let within = before + self.treatment.delay + self.treatment.jitter + PROBE_SLACK;
+                        let within =
+                            before + (self.treatment.delay + self.treatment.jitter) * self.ways() + PROBE_SLACK;
                         let answers = probe::round_trips(&[target; PROBES], within).await;
                         measured.sent += PROBES;
                         measured.answers.extend(answers.into_iter().flatten());
                     }
                     None => tokio::time::sleep(LOOK_EVERY).await,
                 }
-                measured.counts = shaper.counts();
+                measured.counts = self.counts();
                 measured.last = began.elapsed() > MEASURED_WITHIN;
                 if let Some(effect) = (self.judge)(&measured) {
                     return effect;
@@ -179,9 +177,6 @@ impl Mechanism for Shaped {
     }
 
     fn renew(&mut self, lease: Duration) -> Result<(), String> {
-        if let Some(problem) = self.shaper.as_ref().and_then(Shaper::failure) {
-            return Err(format!("packets are not held back any more: {problem}"));
-        }
-        self.table.as_mut().map_or(Ok(()), |table| table.renew(lease).map_err(|problem| problem.to_string()))
+        self.holdings.iter_mut().try_for_each(|holding| holding.renew(lease))
     }
 }

@@ -1,8 +1,7 @@
 //! Which packet waits how long: pure, with clock and chance handed in.
 
+use crate::network::ramp::Ramp;
 use rand::Rng;
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
 /// What is done to packets.
@@ -18,8 +17,8 @@ pub(crate) struct Treatment {
     pub(crate) early_per_100_000: u32,
     /// How fast packets go one after the other; `None`: as fast as they come.
     pub(crate) line: Option<Line>,
-    /// Delay, jitter and loss rise to what they are, and the line slows down to it, over so long from the beginning.
-    pub(crate) ramp: Duration,
+    /// By it, delay, jitter and loss rise to what they are, and the line slows down to it.
+    pub(crate) ramp: Ramp,
 }
 
 /// A line with a speed and a buffer before it.
@@ -42,20 +41,18 @@ impl Treatment {
     pub(crate) fn after(&self, since: Duration) -> Self {
         /// A line at the beginning of its ramp is so many times as fast as at the end: as good as none.
         const LEAST: f64 = 0.000_1;
-        if since >= self.ramp {
+        if self.ramp.is_over(since) {
             return *self;
         }
-        let share = since.as_secs_f64() / self.ramp.as_secs_f64();
+        let share = self.ramp.share(since);
         let scaled = |number: f64| number.clamp(0.0, 1e18);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped, and less than it was")]
-        let loss = scaled(f64::from(self.loss_per_100_000) * share) as u32;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
         #[expect(clippy::cast_precision_loss, reason = "a rate need not be exact to the bit")]
         let faster = |rate: u64| scaled(rate as f64 / share.max(LEAST)) as u64;
         Self {
             delay: self.delay.mul_f64(share),
             jitter: self.jitter.mul_f64(share),
-            loss_per_100_000: loss,
+            loss_per_100_000: self.ramp.part(self.loss_per_100_000, since),
             line: self.line.map(|line| Line { bits_per_second: faster(line.bits_per_second), ..line }),
             ..*self
         }
@@ -97,64 +94,11 @@ impl Line {
     }
 }
 
-/// Packets that wait, by the time they are due; those due together leave in the order they came.
-#[derive(Debug)]
-pub(crate) struct Schedule<P> {
-    waiting: BinaryHeap<Reverse<(Instant, u64, P)>>,
-    arrivals: u64,
-}
-
-impl<P: Ord> Schedule<P> {
-    pub(crate) fn new() -> Self {
-        Self { waiting: BinaryHeap::new(), arrivals: 0 }
-    }
-
-    /// Keeps a packet until `due`.
-    pub(crate) fn keep(&mut self, packet: P, due: Instant) {
-        self.arrivals += 1;
-        self.waiting.push(Reverse((due, self.arrivals, packet)));
-    }
-
-    /// When the next packet leaves.
-    pub(crate) fn next_due(&self) -> Option<Instant> {
-        self.waiting.peek().map(|Reverse((due, ..))| *due)
-    }
-
-    /// Takes out all that are due.
-    pub(crate) fn take_due(&mut self, now: Instant) -> Vec<P> {
-        let mut due = Vec::new();
-        while self.next_due().is_some_and(|at| at <= now) {
-            due.extend(self.waiting.pop().map(|Reverse((.., packet))| packet));
-        }
-        due
-    }
-
-    /// Takes out all, due or not, in the order they would have left.
-    pub(crate) fn take_all(&mut self) -> Vec<P> {
-        std::iter::from_fn(|| self.waiting.pop().map(|Reverse((.., packet))| packet)).collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use rand::SeedableRng;
     use rand::rngs::SmallRng;
-
-    #[test]
-    fn packets_leave_when_due_and_in_order() {
-        let start = Instant::now();
-        let at = |ms| start + Duration::from_millis(ms);
-        let mut schedule = Schedule::new();
-        for (packet, due) in [('c', 20), ('a', 10), ('b', 10), ('d', 30)] {
-            schedule.keep(packet, at(due));
-        }
-        assert_eq!(schedule.next_due(), Some(at(10)));
-        assert_eq!(schedule.take_due(at(9)), [] as [char; 0]);
-        assert_eq!(schedule.take_due(at(20)), ['a', 'b', 'c']);
-        assert_eq!(schedule.take_all(), ['d']);
-        assert_eq!(schedule.next_due(), None);
-    }
 
     fn waits(treatment: &Treatment, packets: u32) -> Vec<Option<Duration>> {
         let (mut random, mut busy, now) = (SmallRng::seed_from_u64(7), Busy::default(), Instant::now());
@@ -185,7 +129,7 @@ mod tests {
             loss_per_100_000: 1000,
             early_per_100_000: 7,
             line: Some(line),
-            ramp: Duration::from_secs(10),
+            ramp: Ramp::of(Duration::from_secs(10)),
         };
         assert_eq!(full.after(Duration::from_secs(10)), full);
         let half = full.after(Duration::from_secs(5));
@@ -194,7 +138,7 @@ mod tests {
         let first = full.after(Duration::ZERO);
         assert_eq!((first.delay, first.loss_per_100_000), (Duration::ZERO, 0));
         assert!(first.line.is_some_and(|line| line.bits_per_second == 10_000_000));
-        let at_once = Treatment { ramp: Duration::ZERO, ..full };
+        let at_once = Treatment { ramp: Ramp::default(), ..full };
         assert_eq!(at_once.after(Duration::ZERO), at_once);
     }
 
