@@ -9,6 +9,12 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("power::a_database_does_not_notice_that_servers_die", DATABASE),
     ("power::a_database_with_safe_settings_loses_nothing_in_fifty_power_losses", DATABASE),
     ("power::a_power_loss_finds_unsafe_settings_and_a_kill_does_not", DATABASE),
+    ("guardian::a_database_goes_on_when_the_guardian_dies_and_then_the_server", DATABASE),
+    ("guardian::whoever_works_on_it_does_not_notice_that_both_die_in_turn", HUNDREDS),
+    ("departure::a_stream_that_is_held_on_its_way_out_does_not_crawl", SPEED),
+    ("departure::what_waits_does_not_count_against_its_sender", SPEED),
+    ("departure::a_line_out_is_as_slow_as_asked", SPEED),
+    ("combinations::", HUNDREDS),
     ("container_crash::", STEPS),
     ("resource_crash::a_crash_leaves_no_cpu_load", WORKER),
     ("resource_crash::a_crash_leaves_no_disk_load", WORKER),
@@ -25,7 +31,8 @@ const LEFT_OUT: &[(&str, &str)] = &[
 const SQL: &str = "statements to database servers, in which the kernel has no part";
 const DATABASE: &str = "a database server under load, for which an emulated processor is too slow";
 const STEPS: &str = "kills at one step after the other, hundreds of them; those of crash and limits run in their place";
-const HUNDREDS: &str = "hundreds of rounds, for which an emulated processor is too slow";
+const HUNDREDS: &str = "dozens or hundreds of rounds, for which an emulated processor is too slow";
+const SPEED: &str = "throughput, which an emulated processor does not reach";
 const WORKER: &str = "a worker that ends with its pipe: a_hung_holder_keeps_no_load_in_place runs in its place";
 
 /// Words in the names of tests that kill a holder at one step after the other: the longest are begun first.
