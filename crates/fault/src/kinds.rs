@@ -128,6 +128,7 @@ pub static KINDS: &[&Kind] = &[
     &engine::long_transaction::KIND,
     &engine::metadata_lock::KIND,
     &engine::read_only::KIND,
+    &engine::relay_log_purge::KIND,
     &engine::row_lock::KIND,
     &engine::semi_sync_off::KIND,
     &engine::slow_queries::KIND,

@@ -78,7 +78,7 @@ pub(super) fn of(kind: &str, props: &Props<'_>) -> Trial {
         "time-skew" => Some(json!({ "offset": "1h" })),
         "delay-replication" => Some(json!({ "delay": "2s" })),
         "partition" => Some(json!({ "peers": { "nodes": ["west-2"] } })),
-        "pause" | "reset" | "stop-replication" | "wrong-credentials" => Some(json!({})),
+        "pause" | "relay-log-purge" | "reset" | "stop-replication" | "wrong-credentials" => Some(json!({})),
         _ => None,
     };
     let (mut attack, target) = match on_replica {

@@ -24,6 +24,7 @@ pub(crate) mod long_transaction;
 pub(crate) mod metadata_lock;
 mod owned;
 pub(crate) mod read_only;
+pub(crate) mod relay_log_purge;
 mod replica;
 pub(crate) mod row_lock;
 pub(crate) mod semi_sync_off;

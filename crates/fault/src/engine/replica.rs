@@ -16,6 +16,8 @@ pub(super) struct Replica {
     pub(super) tries: bool,
     pub(super) applies: bool,
     pub(super) received: String,
+    /// Bytes of relay log that are kept.
+    pub(super) relay_log_bytes: u64,
     pub(super) receiver_error: Option<String>,
 }
 
@@ -61,6 +63,7 @@ fn read(row: TableRow<'_>) -> Replica {
         tries: row.get("Slave_IO_Running").is_some_and(|state| state != "No"),
         applies: row.get("Slave_SQL_Running") == Some("Yes"),
         received: text("Gtid_IO_Pos"),
+        relay_log_bytes: text("Relay_Log_Space").parse().unwrap_or_default(),
         receiver_error: errno.map(|number| format!("{number} {}", text("Last_IO_Error"))),
     }
 }
@@ -79,4 +82,44 @@ pub(super) async fn drained(session: &mut Session) -> Result<(), EngineError> {
         "what was received up to {} is not applied, and would be dropped; let the applier run",
         replica.received
     )))
+}
+
+/// Starts the threads of a replica that are meant and do not run, unless it was given another source since.
+pub(super) async fn start_again(
+    session: &mut Session,
+    source: &Source,
+    receiver: bool,
+    applier: bool,
+) -> Result<(), EngineError> {
+    let Some(replica) = look(session).await?.filter(|replica| replica.source == *source) else { return Ok(()) };
+    if applier && !replica.applies {
+        session.run("START SLAVE SQL_THREAD").await?;
+    }
+    if receiver && !replica.tries {
+        session.run("START SLAVE IO_THREAD").await?;
+    }
+    Ok(())
+}
+
+/// What is seen to run again of them (`Ok`), or that it does not yet.
+pub(super) async fn started_again(
+    session: &mut Session,
+    source: &Source,
+    receiver: bool,
+    applier: bool,
+) -> Result<Result<String, String>, EngineError> {
+    let Some(replica) = look(session).await? else {
+        return Ok(Ok("it was made something else than a replica since".to_owned()));
+    };
+    if replica.source != *source {
+        return Ok(Ok(format!("it was given another source since, {}", replica.source)));
+    }
+    if receiver && !replica.tries || applier && !replica.applies {
+        return Ok(Err("not running again".to_owned()));
+    }
+    let unreached = match (receiver, replica.receives, replica.receiver_error) {
+        (true, false, Some(error)) => format!(" (the receiver cannot reach its source: {error})"),
+        _ => String::new(),
+    };
+    Ok(Ok(format!("started again{unreached}")))
 }

@@ -120,37 +120,13 @@ impl Setting for Stopped {
     }
 
     fn restore<'a>(&'a self, session: &'a mut Session) -> Pending<'a, Result<(), EngineError>> {
-        Box::pin(async move {
-            let Some(replica) = replica::look(session).await? else { return Ok(()) };
-            if replica.source != self.source {
-                return Ok(());
-            }
-            if self.applier && !replica.applies {
-                session.run("START SLAVE SQL_THREAD").await?;
-            }
-            if self.receiver && !replica.tries {
-                session.run("START SLAVE IO_THREAD").await?;
-            }
-            Ok(())
-        })
+        Box::pin(replica::start_again(session, &self.source, self.receiver, self.applier))
     }
 
     fn restored<'a>(&'a self, session: &'a mut Session) -> Pending<'a, Result<Result<String, String>, EngineError>> {
         Box::pin(async move {
-            let Some(replica) = replica::look(session).await? else {
-                return Ok(Ok("it was made something else than a replica since".to_owned()));
-            };
-            if replica.source != self.source {
-                return Ok(Ok(format!("it was given another source since, {}", replica.source)));
-            }
-            if self.receiver && !replica.tries || self.applier && !replica.applies {
-                return Ok(Err(format!("{}: not running again", self.names())));
-            }
-            let receiver = match (self.receiver, replica.receives, replica.receiver_error) {
-                (true, false, Some(error)) => format!(" (the receiver cannot reach its source: {error})"),
-                _ => String::new(),
-            };
-            Ok(Ok(format!("{}: started again{receiver}", self.names())))
+            let seen = replica::started_again(session, &self.source, self.receiver, self.applier).await?;
+            Ok(seen.map(|seen| format!("{}: {seen}", self.names())).map_err(|why| format!("{}: {why}", self.names())))
         })
     }
 }

@@ -34,6 +34,7 @@ fn on_a_primary() -> Vec<Fault> {
 fn on_a_replica() -> Vec<Fault> {
     vec![
         Fault::new("stop-replication"),
+        Fault::new("relay-log-purge"),
         Fault::new("stop-replication").with("threads", "applier"),
         Fault::new("wrong-credentials"),
         Fault::new("delay-replication").with("delay", "1h"),

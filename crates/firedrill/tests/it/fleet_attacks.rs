@@ -69,7 +69,9 @@ fn trial(kind: &str, work: &Path) -> (&'static str, Fault) {
         "delay-replication" => (REPLICA, fault.with("delay", "2s")),
         "kill-sessions" => (PRIMARY, fault.with("user", "app")),
         "id-exhaustion" => (PRIMARY, fault.with("table", "app.numbers")),
-        "stop-replication" | "wrong-credentials" | "pause" | "partition" | "reset" => (REPLICA, fault),
+        "relay-log-purge" | "stop-replication" | "wrong-credentials" | "pause" | "partition" | "reset" => {
+            (REPLICA, fault)
+        }
         _ => (PRIMARY, fault),
     }
 }
