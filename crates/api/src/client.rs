@@ -1,8 +1,9 @@
 //! The typed client of the HTTP API: one method per line of the table in [`crate::http`].
 
 use crate::http::{
-    Accepted, Done, ExperimentEntry, Halted, HostView, Live, NodeFingerprint, Problem, Reason, RegisterCluster,
-    RunEntry, RunStarted, StartAttack, StartRun, Status, Token,
+    Accepted, Done, ExperimentEntry, FillTemplate, Halted, HostView, Live, NodeFingerprint, Problem, Reason,
+    RegisterCluster, RunEntry, RunStarted, SaveTemplate, StartAttack, StartRun, Status, TemplateEntry, TemplatePreview,
+    Token,
 };
 use crate::sse::{Parser, ServerEvent, TooLong};
 use bytes::Bytes;
@@ -229,6 +230,55 @@ impl Client {
     /// [`ClientError`].
     pub async fn experiments(&self) -> Result<Vec<ExperimentEntry>, ClientError> {
         self.get("/api/v1/experiments").await
+    }
+
+    /// All templates.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn templates(&self) -> Result<Vec<TemplateEntry>, ClientError> {
+        self.get("/api/v1/templates").await
+    }
+
+    /// One template.
+    ///
+    /// # Errors
+    /// [`ClientError`]; there is none of that name.
+    pub async fn template(&self, name: &str) -> Result<TemplateEntry, ClientError> {
+        self.get(&format!("/api/v1/templates/{name}")).await
+    }
+
+    /// Keeps a template of one's own.
+    ///
+    /// # Errors
+    /// [`ClientError`]; it is not well-formed.
+    pub async fn save_template(&self, save: &SaveTemplate) -> Result<TemplateEntry, ClientError> {
+        self.post("/api/v1/templates", save).await
+    }
+
+    /// Forgets a saved template.
+    ///
+    /// # Errors
+    /// [`ClientError`]; there is none of that name, or it ships.
+    pub async fn remove_template(&self, name: &str) -> Result<Done, ClientError> {
+        let path = format!("/api/v1/templates/{name}");
+        self.send(&path, self.call(Method::DELETE, &path)).await
+    }
+
+    /// What a template would do now.
+    ///
+    /// # Errors
+    /// [`ClientError`]; values do not fit.
+    pub async fn preview_template(&self, name: &str, fill: &FillTemplate) -> Result<TemplatePreview, ClientError> {
+        self.post(&format!("/api/v1/templates/{name}/preview"), fill).await
+    }
+
+    /// Starts a template.
+    ///
+    /// # Errors
+    /// [`ClientError`]; values do not fit, or a guard refuses.
+    pub async fn start_template(&self, name: &str, fill: &FillTemplate) -> Result<RunStarted, ClientError> {
+        self.post(&format!("/api/v1/templates/{name}/start"), fill).await
     }
 
     /// Starts a run.

@@ -50,7 +50,7 @@ pub fn read(
     Err(ExperimentFileError { problems: problems.collect() })
 }
 
-fn refusal(error: &serde_saphyr::Error) -> ExperimentFileError {
+pub(crate) fn refusal(error: &serde_saphyr::Error) -> ExperimentFileError {
     let error = error.without_snippet();
     let text = error.to_string();
     ExperimentFileError::one(match error.location() {

@@ -18,6 +18,9 @@
 //! | `GET /api/v1/attacks`, `POST /api/v1/attacks` | [`StartAttack`] | `Vec<AttackReport>` |
 //! | `POST /api/v1/attacks/{id}/undo` | | `AttackReport` |
 //! | `POST /api/v1/halt`, `POST /api/v1/resume` | [`Reason`] | [`Halted`], [`Done`] |
+//! | `GET /api/v1/templates`, `POST /api/v1/templates` | [`SaveTemplate`] | `Vec<TemplateEntry>`, [`TemplateEntry`] |
+//! | `GET /api/v1/templates/{t}`, `DELETE …` | | [`TemplateEntry`], [`Done`] |
+//! | `POST /api/v1/templates/{t}/preview`, `POST …/start` | [`FillTemplate`] | [`TemplatePreview`], [`RunStarted`] |
 //! | `GET /api/v1/timeline?after=&cluster=&run=&limit=` | | `Vec<TimelineEvent>` |
 //! | `GET /api/v1/events?after=&cluster=&run=` | | server-sent events: [`Live`] as JSON in `data:`, its `sequence` as id |
 
@@ -25,10 +28,11 @@ use firedrill_model::attack::AttackReport;
 use firedrill_model::command::Fingerprint;
 use firedrill_model::experiment::AttackStep;
 use firedrill_model::report::{LagSample, RunState};
+use firedrill_model::template::Template;
 use firedrill_model::workload::{Login, Sample};
 use firedrill_model::{
-    ClusterName, ClusterView, HostName, NodeName, Operation, OperationId, RegionName, RunId, Span, TimelineEvent,
-    Timestamp, Verdict,
+    ClusterName, ClusterView, Fault, HostName, NodeName, Operation, OperationId, RegionName, RunId, Span,
+    TimelineEvent, Timestamp, Verdict,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -161,6 +165,73 @@ pub struct StartRun {
 pub struct RunStarted {
     /// Its id.
     pub run: RunId,
+}
+
+/// A template, and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TemplateEntry {
+    /// It ships with firedrill; otherwise somebody has saved it.
+    pub shipped: bool,
+    /// The template.
+    #[serde(flatten)]
+    pub template: Template,
+}
+
+/// Keeps a template of one's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SaveTemplate {
+    /// The text of a template file.
+    File {
+        /// Its text.
+        yaml: String,
+    },
+    /// The experiment of a past run.
+    Run {
+        /// Which.
+        run: RunId,
+        /// The template's name.
+        name: String,
+        /// Its title; that of the experiment when absent.
+        title: Option<String>,
+    },
+}
+
+/// Fills a template in, to look at it or to start it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FillTemplate {
+    /// Values of parameters; the others have their defaults.
+    #[serde(default)]
+    pub values: BTreeMap<String, String>,
+    /// On which cluster, when there are several.
+    pub cluster: Option<ClusterName>,
+    /// Also when the rung below has not passed.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// What a template would do now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TemplatePreview {
+    /// The experiment file, filled in.
+    pub yaml: String,
+    /// On which cluster.
+    pub cluster: ClusterName,
+    /// Its attacks in their order.
+    pub attacks: Vec<PlannedAttack>,
+}
+
+/// What one attack would strike at this moment. Roles may have moved when its turn comes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedAttack {
+    /// The fault.
+    pub fault: Fault,
+    /// How long.
+    pub duration: Span,
+    /// Where.
+    pub hosts: Vec<HostName>,
+    /// Why nowhere.
+    pub obstacle: Option<String>,
 }
 
 /// One run in a list.

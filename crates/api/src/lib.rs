@@ -9,6 +9,7 @@ pub mod experiment_file;
 pub mod http;
 pub mod link;
 mod sse;
+pub mod template_file;
 
 /// The version of the agent link; an agent of another version is refused with a clear message.
 pub const LINK_VERSION: u32 = 1;

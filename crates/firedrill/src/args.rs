@@ -1,6 +1,7 @@
 //! The grammar of the command line.
 
 use crate::attack_options::StartAttack;
+use crate::commands::template::Template;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use firedrill_model::{AttackId, ClusterName, HostName, NodeName, OperationId, RunId};
 use firedrill_sandbox::{SandboxName, ServerSetting};
@@ -44,6 +45,9 @@ pub(crate) enum Command {
     /// Experiments: run, list, show, validate, halt
     #[command(subcommand)]
     Experiment(Experiment),
+    /// Templates: experiments with parameters, and outages that others had
+    #[command(subcommand)]
+    Template(Template),
     /// Single attacks by hand
     #[command(subcommand)]
     Attack(Attack),
@@ -255,7 +259,8 @@ pub(crate) enum Experiment {
     },
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
+/// `K=V`.
+pub(crate) fn key_value(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is not of the form K=V"))?;
     Ok((key.to_owned(), value.to_owned()))
 }

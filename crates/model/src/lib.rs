@@ -18,6 +18,7 @@ pub mod observation;
 pub mod operation;
 pub mod quantity;
 pub mod report;
+pub mod template;
 pub mod time;
 pub mod timeline;
 pub mod view;

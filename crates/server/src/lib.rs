@@ -20,12 +20,14 @@ pub mod keepers;
 mod link;
 mod live;
 mod lock;
+mod metrics;
 mod orphans;
 mod pages;
 pub mod problem;
 mod runs;
 mod server;
 mod start;
+pub mod templates;
 mod timeline;
 mod workload_feed;
 

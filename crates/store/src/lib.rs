@@ -24,6 +24,7 @@ mod halt;
 mod hosts;
 mod operations;
 mod runs;
+mod templates;
 mod timeline;
 
 pub use attacks::AttackRecord;

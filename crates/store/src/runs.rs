@@ -57,6 +57,18 @@ impl RunSummary {
 }
 
 impl Store {
+    /// How many runs came to each verdict.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn runs_by_verdict(&self) -> Result<Vec<(String, i64)>, StoreError> {
+        let rows = sqlx::query("SELECT verdict, COUNT(*) AS runs FROM runs WHERE verdict IS NOT NULL GROUP BY verdict")
+            .fetch_all(&self.readers)
+            .await
+            .map_err(self.failed("counting the runs"))?;
+        Ok(rows.iter().map(|row| (row.get("verdict"), row.get("runs"))).collect())
+    }
+
     /// Keeps a run's report, whole.
     ///
     /// # Errors

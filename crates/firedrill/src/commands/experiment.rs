@@ -87,17 +87,22 @@ async fn yaml_of(client: &Client, what: &str, variables: &BTreeMap<String, Strin
 /// Starts a run, tells on standard error what happens, and gives the finished report.
 pub(crate) async fn run_to_the_end(client: &Client, start: &StartRun) -> anyhow::Result<RunReport> {
     let run = client.start_run(start).await?.run;
+    follow_to_the_end(client, &run).await
+}
+
+/// Tells on standard error what happens in a run, and gives the finished report.
+pub(crate) async fn follow_to_the_end(client: &Client, run: &RunId) -> anyhow::Result<RunReport> {
     eprintln!("run {run}: {}/runs/{run}", client.base_url());
     let mut last = None;
     let mut failures = 0;
     loop {
-        match follow(client, &run, &mut last).await {
+        match follow(client, run, &mut last).await {
             Ok(()) => failures = 0,
             Err(error) if failures >= RECONNECTS_MAX => return Err(error),
             Err(_) => failures += 1,
         }
         // The stream tells that something happened; what is true is read from the store.
-        match client.run(&run).await {
+        match client.run(run).await {
             Ok(report) if report.ended.is_some() => return Ok(report),
             Ok(_) => {}
             Err(error) if failures >= RECONNECTS_MAX => return Err(error.into()),
@@ -158,7 +163,8 @@ pub(crate) async fn write_report(client: &Client, report: &RunReport, directory:
     Ok(())
 }
 
-fn print(report: &RunReport, json: bool) -> anyhow::Result<Outcome> {
+/// The verdict, and the exit status that it means.
+pub(crate) fn print(report: &RunReport, json: bool) -> anyhow::Result<Outcome> {
     if json {
         output::json(report)?;
     } else {

@@ -10,6 +10,7 @@ mod ledger;
 mod operation;
 mod roles;
 mod sandbox;
+pub(crate) mod template;
 
 use crate::args::{Args, Command};
 use crate::exit::Outcome;
@@ -28,6 +29,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Outcome> {
         Command::Rescue { journal } => roles::rescue(&journal).await,
         Command::Worker { job } => Ok(roles::worker(&job)),
         Command::Experiment(command) => experiment::run(command, connect).await,
+        Command::Template(command) => template::run(command, connect).await,
         Command::Attack(command) => attack::run(command, connect).await,
         Command::Halt(halt) => halt::halt(&halt.reason, connect).await,
         Command::Resume(resume) => halt::resume(&resume.reason, connect).await,

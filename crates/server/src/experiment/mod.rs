@@ -13,6 +13,7 @@ mod load;
 mod run;
 mod watch;
 
+pub(crate) use guard::cluster;
 pub use library::library;
 
 use crate::Server;

@@ -4,11 +4,13 @@ mod attacks;
 mod body;
 mod clusters;
 mod events;
+mod health;
 mod hosts;
 mod operations;
 mod origin;
 mod runs;
 mod status;
+mod templates;
 mod timeline;
 
 pub(crate) use runs::find as find_run;
@@ -49,10 +51,17 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
         .route("/runs/{run}/halt", post(runs::halt))
         .route("/attacks", get(attacks::list).post(attacks::start))
         .route("/attacks/{attack}/undo", post(attacks::undo))
+        .route("/templates", get(templates::list).post(templates::save))
+        .route("/templates/{template}", get(templates::show).delete(templates::remove))
+        .route("/templates/{template}/preview", post(templates::preview))
+        .route("/templates/{template}/start", post(templates::start))
         .route("/timeline", get(timeline::list))
         .route("/events", get(events::stream));
     Router::new()
         .nest("/api/v1", api)
+        .route("/healthz", get(health::live))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
         .merge(pages::router())
         .fallback(unknown)
         .layer(middleware::from_fn(origin::check))

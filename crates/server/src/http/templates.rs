@@ -1,0 +1,55 @@
+//! Templates.
+
+use super::body::Body;
+use crate::problem::Failure;
+use crate::server::Server;
+use crate::templates;
+use axum::Json;
+use axum::extract::{Path, State};
+use firedrill_api::http::{Done, FillTemplate, RunStarted, SaveTemplate, TemplateEntry, TemplatePreview};
+use std::sync::Arc;
+
+/// `GET /templates`.
+pub(super) async fn list(State(server): State<Arc<Server>>) -> Result<Json<Vec<TemplateEntry>>, Failure> {
+    Ok(Json(templates::list(&server).await?))
+}
+
+/// `POST /templates`.
+pub(super) async fn save(
+    State(server): State<Arc<Server>>,
+    Body(save): Body<SaveTemplate>,
+) -> Result<Json<TemplateEntry>, Failure> {
+    Ok(Json(templates::save(&server, &save).await?))
+}
+
+/// `GET /templates/{template}`.
+pub(super) async fn show(
+    State(server): State<Arc<Server>>,
+    Path(name): Path<String>,
+) -> Result<Json<TemplateEntry>, Failure> {
+    Ok(Json(templates::find(&server, &name).await?))
+}
+
+/// `DELETE /templates/{template}`.
+pub(super) async fn remove(State(server): State<Arc<Server>>, Path(name): Path<String>) -> Result<Json<Done>, Failure> {
+    templates::remove(&server, &name).await?;
+    Ok(Json(Done {}))
+}
+
+/// `POST /templates/{template}/preview`.
+pub(super) async fn preview(
+    State(server): State<Arc<Server>>,
+    Path(name): Path<String>,
+    Body(fill): Body<FillTemplate>,
+) -> Result<Json<TemplatePreview>, Failure> {
+    Ok(Json(templates::preview(&server, &name, &fill).await?))
+}
+
+/// `POST /templates/{template}/start`.
+pub(super) async fn start(
+    State(server): State<Arc<Server>>,
+    Path(name): Path<String>,
+    Body(fill): Body<FillTemplate>,
+) -> Result<Json<RunStarted>, Failure> {
+    Ok(Json(templates::start(server, &name, &fill).await?))
+}

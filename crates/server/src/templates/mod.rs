@@ -1,0 +1,143 @@
+//! Templates: those that ship, and those that people have saved; previewed and started.
+//!
+//! **Where to begin**: [`preview`], which does everything but start.
+
+mod library;
+
+use crate::problem::{EMPTY_TARGET, MALFORMED, not_found, problem, refusal, store_failed};
+use crate::server::Server;
+use crate::{attacks, clock, experiment};
+use firedrill_api::http::{
+    FillTemplate, PlannedAttack, Problem, RunStarted, SaveTemplate, StartRun, TemplateEntry, TemplatePreview,
+};
+use firedrill_api::template_file;
+use firedrill_model::experiment::{Experiment, StepSpec};
+use firedrill_model::template::Template;
+use std::sync::Arc;
+
+/// The name of a shipped template cannot be taken.
+const SHIPPED: &str = "S022";
+/// Most saved templates; the list is shown whole.
+const SAVED_MAX: usize = 500;
+
+/// All templates: those that ship first.
+///
+/// # Errors
+/// The store cannot be read.
+pub async fn list(server: &Server) -> Result<Vec<TemplateEntry>, Problem> {
+    let saved = server.store.templates().await.map_err(|error| store_failed(&error))?;
+    let entry = |shipped: bool| move |template: Template| TemplateEntry { shipped, template };
+    Ok(library::shipped().into_iter().map(entry(true)).chain(saved.into_iter().map(entry(false))).collect())
+}
+
+/// The template of that name.
+///
+/// # Errors
+/// There is none.
+pub async fn find(server: &Server, name: &str) -> Result<TemplateEntry, Problem> {
+    let all = list(server).await?;
+    let names: Vec<String> = all.iter().map(|entry| entry.template.name.clone()).collect();
+    let found = all.into_iter().find(|entry| entry.template.name == name);
+    found.ok_or_else(|| not_found("template", format!("{name:?}"), &format!("known are: {}", names.join(", "))))
+}
+
+/// The experiment with these values, and what each attack would strike at this moment. Nothing is begun.
+///
+/// # Errors
+/// There is no such template, or the values do not fit.
+pub async fn preview(server: &Server, name: &str, fill: &FillTemplate) -> Result<TemplatePreview, Problem> {
+    let template = find(server, name).await?.template;
+    let filled = template_file::fill_in(&template, &fill.values, firedrill_fault::check);
+    let (yaml, experiment) = filled.map_err(|wrong| problem(MALFORMED, wrong.to_string()))?;
+    let start = start_of(yaml.clone(), fill);
+    let cluster = experiment::cluster(server, &experiment, &start)?.spec.name;
+    let attacks = attacks_of(&experiment);
+    let planned = attacks.map(|attack| {
+        let (hosts, obstacle) = match attacks::targets(server, &cluster, attack) {
+            Ok(hosts) => (hosts, None),
+            Err(why) => (Vec::new(), Some(why.message)),
+        };
+        PlannedAttack { fault: attack.fault.clone(), duration: attack.duration, hosts, obstacle }
+    });
+    let attacks = planned.collect();
+    Ok(TemplatePreview { yaml, cluster, attacks })
+}
+
+/// Starts the experiment with these values, past the same guards as any other.
+///
+/// # Errors
+/// As [`preview`]; a guard refuses.
+pub async fn start(server: Arc<Server>, name: &str, fill: &FillTemplate) -> Result<RunStarted, Problem> {
+    let preview = preview(&server, name, fill).await?;
+    if let Some(PlannedAttack { fault, obstacle: Some(why), .. }) = preview.attacks.first() {
+        return Err(problem(EMPTY_TARGET, format!("template {name}: {} would strike nothing: {why}", fault.kind)));
+    }
+    experiment::start(server, start_of(preview.yaml, fill)).await
+}
+
+/// Keeps a template of one's own: a file's text, or the experiment of a past run.
+///
+/// # Errors
+/// It is not well-formed, its name is that of a shipped one, or there are too many.
+pub async fn save(server: &Server, save: &SaveTemplate) -> Result<TemplateEntry, Problem> {
+    let template = match save {
+        SaveTemplate::File { yaml } => template_file::read(yaml, firedrill_fault::check)
+            .map_err(|wrong| problem(MALFORMED, format!("the template is not understood: {wrong}")))?,
+        SaveTemplate::Run { run, name, title } => {
+            let report = server.store.run(run).await.map_err(|error| store_failed(&error))?;
+            let report =
+                report.ok_or_else(|| not_found("run", run, "`firedrill experiment list --runs` names them"))?;
+            of_run(&report.experiment, name, title.as_deref())?
+        }
+    };
+    if library::shipped().iter().any(|shipped| shipped.name == template.name) {
+        let text = format!("{} is the name of a template that ships; choose another", template.name);
+        return Err(refusal(SHIPPED, text));
+    }
+    let saved = server.store.templates().await.map_err(|error| store_failed(&error))?;
+    if saved.len() >= SAVED_MAX && !saved.iter().any(|known| known.name == template.name) {
+        return Err(refusal(SHIPPED, format!("there are {SAVED_MAX} saved templates already; remove some first")));
+    }
+    server.store.save_template(&template, clock::now()).await.map_err(|error| store_failed(&error))?;
+    Ok(TemplateEntry { shipped: false, template })
+}
+
+/// Forgets a saved template.
+///
+/// # Errors
+/// There is none of that name, or it ships.
+pub async fn remove(server: &Server, name: &str) -> Result<(), Problem> {
+    if find(server, name).await?.shipped {
+        return Err(refusal(SHIPPED, format!("{name} ships with firedrill and cannot be removed")));
+    }
+    server.store.remove_template(name).await.map_err(|error| store_failed(&error))?;
+    Ok(())
+}
+
+fn of_run(experiment: &Experiment, name: &str, title: Option<&str>) -> Result<Template, Problem> {
+    let experiment = Experiment { name: name.to_owned(), rung: None, ..experiment.clone() };
+    let yaml = template_file::text_of(&experiment).map_err(|wrong| problem(MALFORMED, wrong))?;
+    let template = Template {
+        name: name.to_owned(),
+        title: title.unwrap_or(&experiment.title).to_owned(),
+        about: experiment.hypothesis.clone(),
+        outage: None,
+        parameters: Vec::new(),
+        experiment: yaml,
+    };
+    match template.problems().first() {
+        Some(wrong) => Err(problem(MALFORMED, wrong.clone())),
+        None => Ok(template),
+    }
+}
+
+fn start_of(yaml: String, fill: &FillTemplate) -> StartRun {
+    StartRun { yaml, cluster: fill.cluster.clone(), force: fill.force, login: None }
+}
+
+fn attacks_of(experiment: &Experiment) -> impl Iterator<Item = &firedrill_model::experiment::AttackStep> {
+    experiment.steps.iter().filter_map(|step| match step {
+        StepSpec::Attack(attack) => Some(attack.as_ref()),
+        _ => None,
+    })
+}
