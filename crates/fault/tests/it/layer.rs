@@ -128,7 +128,7 @@ impl Database {
     pub(crate) fn install(into: &Path) {
         let script = format!(
             "mariadb-install-db --no-defaults --datadir={0} --user=mysql --auth-root-authentication-method=normal \
-             --skip-test-db >/dev/null 2>&1",
+             --skip-test-db >&2",
             into.display()
         );
         run("sh", &["-c", &script]);
