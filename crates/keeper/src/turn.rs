@@ -2,7 +2,6 @@
 
 use crate::core::{Call, Core, Owner};
 use crate::event::{Action, CallId, Event};
-use crate::evidence::NodeEvidence;
 use crate::saga::{Plan, Saga};
 use crate::{ackers, clone, health, promotion, pseudo, recovery, rejoin, switchover, upkeep};
 use firedrill_model::command::FailureKind;
@@ -176,11 +175,8 @@ fn answered(core: &mut Core, id: CallId, result: Result<NodeReply, CommandFailur
     if worked && let Some(evidence) = node.as_ref().and_then(|node| core.evidence.node_mut(node)) {
         evidence.answered_at = Some(now);
     }
-    if let (Some(node), Ok(NodeReply::Started { .. })) = (&node, &result)
-        && !seen_started(core, node, &command)
-        && let Some(record) = core.journal.edit().nodes.get_mut(node)
-    {
-        record.restarted(now);
+    if let (Some(node), Ok(NodeReply::Started { .. })) = (&node, &result) {
+        started(core, node, &command);
     }
     ackers::after(core, &command, &result);
     match (owner, node) {
@@ -202,11 +198,18 @@ fn answered(core: &mut Core, id: CallId, result: Result<NodeReply, CommandFailur
     }
 }
 
-/// The server that this command started was reported before the command was answered: its process is known already,
-/// and must not be taken for the one before. Only where nothing else ran when the command was given.
-fn seen_started(core: &Core, node: &NodeName, command: &NodeCommand) -> bool {
-    matches!(command, NodeCommand::Start { .. } | NodeCommand::Recover { .. })
-        && core.evidence.node(node).is_some_and(NodeEvidence::runs)
+/// The keeper's order has started a server: whatever process ran there before is not its process any more. The new one
+/// may have been reported before the command was answered; then it is the one, also at a primary, where another process
+/// than the known one is otherwise a loss. That holds only where nothing else ran when the command was given.
+fn started(core: &mut Core, node: &NodeName, command: &NodeCommand) {
+    let now = core.now;
+    let alone = matches!(command, NodeCommand::Start { .. } | NodeCommand::Recover { .. });
+    let process = core.evidence.node(node).filter(|evidence| evidence.runs()).map(|one| one.observation.process);
+    let Some(record) = core.journal.edit().nodes.get_mut(node) else { return };
+    match process {
+        Some(ProcessState::Running { pid, .. }) if alone => record.pid = Some(pid),
+        _ => record.restarted(now),
+    }
 }
 
 /// Commands after which an older observation no longer tells how the node is.

@@ -137,3 +137,29 @@ fn a_server_that_is_seen_to_run_before_its_start_is_answered_is_not_overlooked_a
     let seen = view.nodes.iter().find(|one| one.name == node("east-2")).expect("a node");
     assert_ne!(seen.health, firedrill_model::Health::Silent, "{seen:?}");
 }
+
+#[test]
+fn a_primary_that_is_seen_to_run_before_its_start_is_answered_is_not_lost_again() {
+    let mut fleet = east_is_gone();
+    fenced(&mut fleet);
+    let mut running = healthy("east-1", 104);
+    running.process = firedrill_model::observation::ProcessState::Running { pid: 999, stopped: false };
+    fleet.tell(Event::Observed(running.clone()));
+    fleet.answer(|command| match name_of(command).as_str() {
+        "Recover east-1" => Some(Ok(started(104))),
+        "Start east-2" | "Start east-3" => Some(Ok(started(103))),
+        _ => None,
+    });
+    fleet.answer_all(104);
+    for _ in 0..5 {
+        fleet.now = fleet.now + Span::millis(250);
+        fleet.tell(Event::Observed(running.clone()));
+    }
+    assert_eq!(latest(&fleet, OperationKind::Recovery).map(|one| one.state), Some(OperationState::Finished));
+    let promotion = |action: &Action| match action {
+        Action::Operation(one) if one.kind == OperationKind::Promotion => Some(one.id.clone()),
+        _ => None,
+    };
+    let promotions: std::collections::BTreeSet<_> = fleet.said.iter().filter_map(promotion).collect();
+    assert_eq!(promotions.len(), 1, "only the one that found nobody");
+}
