@@ -18,6 +18,7 @@
 //! | `GET /api/v1/attacks`, `POST /api/v1/attacks` | [`StartAttack`] | `Vec<AttackReport>` |
 //! | `POST /api/v1/attacks/{id}/undo` | | `AttackReport` |
 //! | `POST /api/v1/halt`, `POST /api/v1/resume` | [`Reason`] | [`Halted`], [`Done`] |
+//! | `…/schedules`, `…/calendar`, `…/today`, `…/blackouts`, `…/presence` | | see [`crate::schedules`] |
 //! | `GET /api/v1/timeline?after=&cluster=&run=&limit=` | | `Vec<TimelineEvent>` |
 //! | `GET /api/v1/events?after=&cluster=&run=` | | server-sent events: [`Live`] as JSON in `data:`, its `sequence` as id |
 

@@ -8,6 +8,7 @@ pub mod client;
 pub mod experiment_file;
 pub mod http;
 pub mod link;
+pub mod schedules;
 mod sse;
 
 /// The version of the agent link; an agent of another version is refused with a clear message.

@@ -174,6 +174,7 @@ mod tests {
                 outcome: Outcome::Ended {
                     run: RunId("r1".into()),
                     verdict: Verdict::Failed,
+                    stopped: false,
                     reason: Some("3 acknowledged writes were lost".into()),
                 },
             }],

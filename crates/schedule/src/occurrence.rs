@@ -38,6 +38,9 @@ pub enum Outcome {
         run: RunId,
         /// What it came to.
         verdict: Verdict,
+        /// It was stopped before its end: by an abort condition, or by a person.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        stopped: bool,
         /// The first reason.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
@@ -107,21 +110,25 @@ impl Outcome {
     }
 }
 
-/// Why a schedule pauses itself after this, when it does. A refusal is no reason: a guard has done its work.
+/// Why a schedule pauses itself after this, when it does: a verdict that it names, and always a run that was stopped
+/// before its end, for an abort condition has become true or somebody did not want it. A refusal is no reason: a guard
+/// has done its work.
 #[must_use]
 pub fn pause_reason(schedule: &Schedule, occurrence: &Occurrence) -> Option<String> {
-    let (verdict, why) = match &occurrence.outcome {
-        Outcome::Ended { verdict, reason, run } => {
+    let (verdict, stopped, why) = match &occurrence.outcome {
+        Outcome::Ended { verdict, reason, run, stopped } => {
             let reason = reason.as_deref().unwrap_or("no reason was given");
-            (*verdict, format!("run {run} on {} {verdict}: {reason}", occurrence.cluster))
+            let word = if *stopped { "was stopped".to_owned() } else { verdict.to_string() };
+            (*verdict, *stopped, format!("run {run} on {} {word}: {reason}", occurrence.cluster))
         }
         Outcome::Broken { code, why } => (
             Verdict::Error,
+            false,
             format!("{} could not be started on {}: {why} ({code})", occurrence.experiment, occurrence.cluster),
         ),
         _ => return None,
     };
-    schedule.pause_on.contains(&verdict).then_some(why)
+    (stopped || schedule.pause_on.contains(&verdict)).then_some(why)
 }
 
 #[cfg(test)]
@@ -143,7 +150,7 @@ mod tests {
     }
 
     fn ended(verdict: Verdict) -> Occurrence {
-        with(Outcome::Ended { run: RunId("r".into()), verdict, reason: Some("3 writes lost".into()) })
+        with(Outcome::Ended { run: RunId("r".into()), verdict, stopped: false, reason: Some("3 writes lost".into()) })
     }
 
     #[test]
@@ -158,6 +165,14 @@ mod tests {
         for quiet in [ended(Verdict::Passed), ended(Verdict::Inconclusive), with(refused), with(Outcome::Starting)] {
             assert_eq!(pause_reason(&schedule, &quiet), None, "{quiet:?}");
         }
+        let stopped = Outcome::Ended {
+            run: RunId("r".into()),
+            verdict: Verdict::Inconclusive,
+            stopped: true,
+            reason: Some("no write for 20s".into()),
+        };
+        let why = pause_reason(&schedule, &with(stopped)).expect("a reason");
+        assert_eq!(why, "run r on shop was stopped: no write for 20s");
         let strict = Schedule { pause_on: vec![Verdict::Inconclusive], ..schedule };
         assert!(pause_reason(&strict, &ended(Verdict::Inconclusive)).is_some());
         assert_eq!(pause_reason(&strict, &ended(Verdict::Failed)), None);

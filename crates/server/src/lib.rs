@@ -24,6 +24,7 @@ mod orphans;
 mod pages;
 pub mod problem;
 mod runs;
+pub mod schedules;
 mod server;
 mod start;
 mod timeline;

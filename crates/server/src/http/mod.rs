@@ -8,6 +8,7 @@ mod hosts;
 mod operations;
 mod origin;
 mod runs;
+mod schedules;
 mod status;
 mod timeline;
 
@@ -50,7 +51,8 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
         .route("/attacks", get(attacks::list).post(attacks::start))
         .route("/attacks/{attack}/undo", post(attacks::undo))
         .route("/timeline", get(timeline::list))
-        .route("/events", get(events::stream));
+        .route("/events", get(events::stream))
+        .merge(schedules::routes());
     Router::new()
         .nest("/api/v1", api)
         .merge(pages::router())

@@ -10,5 +10,6 @@ mod halt;
 mod keeper;
 mod link;
 mod restart;
+mod schedules;
 mod start;
 mod workload;

@@ -79,7 +79,7 @@ async fn a_due_time_is_taken_once() {
     assert_eq!(u8::from(one.expect("an answer")) + u8::from(two.expect("an answer")), 1);
     assert_eq!(other.open_occurrences().await.expect("read"), std::slice::from_ref(&starting));
     let run = RunId("run-1".into());
-    starting.outcome = Outcome::Ended { run, verdict: Verdict::Passed, reason: None };
+    starting.outcome = Outcome::Ended { run, verdict: Verdict::Passed, stopped: false, reason: None };
     other.save_occurrence(&starting).await.expect("stored");
     let skipped = occurrence(120, Outcome::Skipped { obstacle: Obstacle::Missed, why: "late".into() });
     assert!(other.claim_occurrence(&skipped).await.expect("taken"));
