@@ -17,6 +17,19 @@ use firedrill_schedule::programme::Standing;
 use firedrill_schedule::{Occurrence, Outcome, Planned, Schedule, Scope, Today};
 use serde::{Deserialize, Serialize};
 
+/// Reads a schedule from YAML; the server checks its rules.
+///
+/// # Errors
+/// It is not YAML, or not a schedule; with the place.
+pub fn read(text: &str) -> Result<Schedule, NotASchedule> {
+    serde_saphyr::from_str(text).map_err(|error| NotASchedule(error.without_snippet().to_string()))
+}
+
+/// Why a text is not a schedule.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotASchedule(String);
+
 /// A schedule and how it stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScheduleView {

@@ -69,6 +69,20 @@ impl Zone {
         self.rules.to_datetime(instant(at))
     }
 
+    /// A moment as people write it: a time of day (`17:00`, of the day of `now`), a day (`2026-12-20`, its beginning), or
+    /// both (`2026-12-20 17:00`).
+    ///
+    /// # Errors
+    /// It is none of these.
+    pub fn read(&self, text: &str, now: Timestamp) -> Result<Timestamp, String> {
+        if let Ok(time) = text.parse::<crate::TimeOfDay>() {
+            return Ok(self.moment(time.on(self.day(now)), Coming::First));
+        }
+        let wall = text.parse::<DateTime>();
+        let wall = wall.map_err(|_| format!("{text:?} is no time such as 17:00, 2026-12-20 or 2026-12-20 17:00"))?;
+        Ok(self.moment(wall, Coming::First))
+    }
+
     /// The day at a moment.
     #[must_use]
     pub fn day(&self, at: Timestamp) -> Day {
@@ -204,6 +218,17 @@ pub(crate) mod tests {
         let (first, second) = (berlin.moment(twice, Coming::First), berlin.moment(twice, Coming::Second));
         assert_eq!(second.since(first), firedrill_model::Span::secs(3600));
         assert_eq!((berlin.show_time(first), berlin.show_time(second)), ("02:30 CEST".into(), "02:30 CET".into()));
+    }
+
+    #[test]
+    fn moments_are_read_as_people_write_them() {
+        let berlin = zone("Europe/Berlin");
+        let now = berlin.moment(wall("2026-11-24 09:00"), Coming::First);
+        let read = |text: &str| berlin.read(text, now).map(|at| berlin.show(at));
+        assert_eq!(read("17:00"), Ok("Tue 2026-11-24 17:00 CET".into()));
+        assert_eq!(read("2026-12-20"), Ok("Sun 2026-12-20 00:00 CET".into()));
+        assert_eq!(read("2026-12-20 08:30"), Ok("Sun 2026-12-20 08:30 CET".into()));
+        assert!(read("5pm").is_err());
     }
 
     proptest! {

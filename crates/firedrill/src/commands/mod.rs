@@ -10,6 +10,7 @@ mod ledger;
 mod operation;
 mod roles;
 mod sandbox;
+mod schedule;
 
 use crate::args::{Args, Command};
 use crate::exit::Outcome;
@@ -35,5 +36,6 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Outcome> {
         Command::Operation(command) => operation::run(command, connect).await,
         Command::Ledger(command) => ledger::run(command, connect.json),
         Command::Host(command) => host::run(command, connect).await,
+        Command::Schedule(command) => schedule::run(command, connect).await,
     }
 }
