@@ -9,7 +9,8 @@ use firedrill_api::schedules::{Calendar, CalendarEntry, Ladder, ScheduleView, To
 use firedrill_model::{ClusterName, ScheduleName, Span, Timestamp, Verdict};
 use firedrill_schedule::programme::{Attempt, Choice, Programme};
 use firedrill_schedule::{
-    Circumstances, PROGRAMME, Paused, Planned, PlannedStart, Recap, Schedule, Timing, Today, Week, Zone, obstacle,
+    Circumstances, Obstacle, PROGRAMME, Paused, Planned, PlannedStart, Recap, Schedule, Timing, Today, Week, Zone,
+    obstacle,
 };
 use firedrill_store::{OccurrenceFilter, ROWS_MAX, ScheduleRecord, StoreError};
 use std::collections::BTreeMap;
@@ -194,7 +195,11 @@ fn foresee(
             closures: &facts.closures,
             presences: &facts.presences,
         };
-        obstacle(schedule, &seen).map(|(_, why)| why)
+        obstacle(schedule, &seen).map(|(kind, why)| match kind {
+            // Nobody says days ahead until when they will be there.
+            Obstacle::NobodyThere => "only once somebody has said to be there".to_owned(),
+            _ => why,
+        })
     });
     let entry = CalendarEntry {
         due: *due,
