@@ -1,5 +1,9 @@
 //! The typed client of the HTTP API: one method per line of the table in [`crate::http`].
 
+mod schedules;
+
+pub use schedules::CalendarQuery;
+
 use crate::http::{
     Accepted, Done, ExperimentEntry, FillTemplate, Halted, HostView, Live, NodeFingerprint, Problem, Reason,
     RegisterCluster, RunEntry, RunStarted, SaveTemplate, StartAttack, StartRun, Status, TemplateEntry, TemplatePreview,

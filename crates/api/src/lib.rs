@@ -8,6 +8,7 @@ pub mod client;
 pub mod experiment_file;
 pub mod http;
 pub mod link;
+pub mod schedules;
 mod sse;
 pub mod template_file;
 

@@ -2,6 +2,7 @@
 
 use crate::attack_options::StartAttack;
 use crate::commands::template::Template;
+use crate::schedule_options::ScheduleCommand;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use firedrill_model::{AttackId, ClusterName, HostName, NodeName, OperationId, RunId};
 use firedrill_sandbox::{SandboxName, ServerSetting};
@@ -67,6 +68,9 @@ pub(crate) enum Command {
     /// Hosts and their agents
     #[command(subcommand)]
     Host(Host),
+    /// Experiments that start by themselves: schedules, calendar, the message of the day
+    #[command(subcommand)]
+    Schedule(ScheduleCommand),
     /// Run the gateway of a cluster (started by the agent)
     #[command(hide = true)]
     Gateway(ConfigFile),

@@ -12,6 +12,7 @@ mod commands;
 mod connect;
 mod exit;
 mod output;
+mod schedule_options;
 
 use args::{Args, Command};
 use clap::Parser;

@@ -95,6 +95,8 @@ names! {
     ClusterName;
     /// A failure domain: a data centre or cloud region.
     RegionName;
+    /// One schedule: an experiment that starts by itself.
+    ScheduleName;
 }
 
 macro_rules! ids {

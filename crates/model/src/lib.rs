@@ -28,7 +28,9 @@ pub use attack::{AttackSpec, Fault, Selector, Target};
 pub use cluster::{ClusterSpec, Durability, Endpoint, NodeSpec, Policy, Role};
 pub use command::{CommandFailure, NodeCommand, NodeReply};
 pub use gtid::{Gtid, GtidPos, GtidState};
-pub use id::{AttackId, ClusterName, Generation, HostName, InstructionId, NodeName, OperationId, RegionName, RunId};
+pub use id::{
+    AttackId, ClusterName, Generation, HostName, InstructionId, NodeName, OperationId, RegionName, RunId, ScheduleName,
+};
 pub use observation::NodeObservation;
 pub use operation::{Operation, OperationKind, OperationState, Step, StepState};
 pub use quantity::{BitRate, Bytes, Network, Percent, Ports};

@@ -86,4 +86,6 @@ pub enum EventKind {
     Agent,
     /// The server itself: start, recovery.
     Server,
+    /// A schedule came to a due time, or was changed.
+    Schedule,
 }

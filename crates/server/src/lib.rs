@@ -25,6 +25,7 @@ mod orphans;
 mod pages;
 pub mod problem;
 mod runs;
+pub mod schedules;
 mod server;
 mod start;
 pub mod templates;

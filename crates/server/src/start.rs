@@ -9,7 +9,7 @@ use crate::live::LiveFeed;
 use crate::lock::DataDirLock;
 use crate::server::{Parts, Server};
 use crate::timeline::Timeline;
-use crate::{http, interrupted, link};
+use crate::{http, interrupted, link, schedules};
 use axum::serve::ListenerExt;
 use firedrill_model::Severity;
 use firedrill_model::timeline::{EventKind, Scope};
@@ -95,6 +95,7 @@ pub async fn start(config: ServerConfig, shutdown: CancellationToken) -> Result<
 
     tasks.spawn(link::follow_presence(Arc::clone(&server), presence, shutdown.clone()));
     tasks.spawn(link::listen(link_listener, tls, link::router(Arc::clone(&server)), shutdown.clone()));
+    tasks.spawn(schedules::follow(Arc::clone(&server), shutdown.clone()));
     tasks.spawn(serve_http(http_listener, http::router(Arc::clone(&server)), shutdown));
     tracing::info!(%http, %link, data_dir = %server.config.data_dir.display(), "server started");
     Ok(Running { server, http, link, tasks, _lock: lock })

@@ -3,7 +3,8 @@
 //! # What do we store?
 //!
 //! *Durable before anything is done* (`synchronous=FULL`, an fsync per commit): the state of each keeper together with
-//! the operations and timeline lines of the same decision; clusters; enrolment tokens and certificates; the halt flag.
+//! the operations and timeline lines of the same decision; clusters; enrolment tokens and certificates; the halt flag;
+//! schedules, the plans of their weeks, and each due time that something is about to be started at.
 //! A server that is killed at any point, or whose machine loses power, continues from these.
 //!
 //! *Durable against a killed process* (`synchronous=NORMAL`; a power cut may take the last second): hosts as they
@@ -24,6 +25,7 @@ mod halt;
 mod hosts;
 mod operations;
 mod runs;
+mod schedules;
 mod templates;
 mod timeline;
 
@@ -33,6 +35,7 @@ pub use error::StoreError;
 pub use halt::Halt;
 pub use hosts::{HostRecord, TokenUse};
 pub use runs::RunSummary;
+pub use schedules::{OccurrenceFilter, ScheduleRecord};
 pub use timeline::TimelineFilter;
 
 use sqlx::SqlitePool;

@@ -40,7 +40,7 @@ impl RunSummary {
         }
     }
 
-    fn read(row: &SqliteRow) -> Result<Self, StoreError> {
+    pub(crate) fn read(row: &SqliteRow) -> Result<Self, StoreError> {
         Ok(Self {
             run: RunId(row.get("id")),
             experiment: row.get("experiment"),

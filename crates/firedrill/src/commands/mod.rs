@@ -10,6 +10,7 @@ mod ledger;
 mod operation;
 mod roles;
 mod sandbox;
+mod schedule;
 pub(crate) mod template;
 
 use crate::args::{Args, Command};
@@ -37,5 +38,6 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Outcome> {
         Command::Operation(command) => operation::run(command, connect).await,
         Command::Ledger(command) => ledger::run(command, connect.json),
         Command::Host(command) => host::run(command, connect).await,
+        Command::Schedule(command) => schedule::run(command, connect).await,
     }
 }

@@ -9,6 +9,7 @@ mod hosts;
 mod operations;
 mod origin;
 mod runs;
+mod schedules;
 mod status;
 mod templates;
 mod timeline;
@@ -56,7 +57,8 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
         .route("/templates/{template}/preview", post(templates::preview))
         .route("/templates/{template}/start", post(templates::start))
         .route("/timeline", get(timeline::list))
-        .route("/events", get(events::stream));
+        .route("/events", get(events::stream))
+        .merge(schedules::routes());
     Router::new()
         .nest("/api/v1", api)
         .route("/healthz", get(health::live))

@@ -11,6 +11,7 @@ mod health;
 mod keeper;
 mod link;
 mod restart;
+mod schedules;
 mod start;
 mod templates;
 mod workload;

@@ -3,6 +3,7 @@
 mod decisions;
 mod enrolment;
 mod records;
+mod schedules;
 
 use firedrill_model::timeline::{EventKind, Scope};
 use firedrill_model::{ClusterName, RunId, Severity, TimelineEvent, Timestamp};
