@@ -1,5 +1,8 @@
 //! The typed client of the HTTP API: one method per line of the table in [`crate::http`].
 
+mod guards;
+
+use crate::guards::PERSON_HEADER;
 use crate::http::{
     Accepted, Done, ExperimentEntry, Halted, HostView, Live, NodeFingerprint, Problem, Reason, RegisterCluster,
     RunEntry, RunStarted, StartAttack, StartRun, Status, Token,
@@ -106,6 +109,7 @@ pub struct LiveMessage {
 pub struct Client {
     base: String,
     http: reqwest::Client,
+    person: Option<String>,
 }
 
 impl Client {
@@ -129,7 +133,14 @@ impl Client {
             .tls_certs_only(Vec::new())
             .build()
             .map_err(|_| address())?;
-        Ok(Self { base: base_url.trim_end_matches('/').to_owned(), http })
+        Ok(Self { base: base_url.trim_end_matches('/').to_owned(), http, person: None })
+    }
+
+    /// Calls in the name of that person; a name that no header can carry is left out.
+    #[must_use]
+    pub fn in_the_name_of(mut self, person: Option<String>) -> Self {
+        self.person = person.filter(|name| name.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
+        self
     }
 
     /// The address that it was made with, without a slash at the end.
@@ -357,7 +368,11 @@ impl Client {
     }
 
     fn call(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, self.url(path))
+        let request = self.http.request(method, self.url(path));
+        match &self.person {
+            Some(person) => request.header(PERSON_HEADER, person),
+            None => request,
+        }
     }
 
     async fn get<A: DeserializeOwned>(&self, path: &str) -> Result<A, ClientError> {

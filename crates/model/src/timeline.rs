@@ -86,4 +86,6 @@ pub enum EventKind {
     Agent,
     /// The server itself: start, recovery.
     Server,
+    /// A guard was passed over, its limits were changed, or a second person was asked or has approved.
+    Guard,
 }

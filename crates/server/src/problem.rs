@@ -41,6 +41,19 @@ pub const ORIGIN: &str = "S015";
 /// A run is under way on that cluster.
 pub const BUSY: &str = "S016";
 
+/// A selector contradicts itself.
+pub const SELECTOR: &str = "S060";
+/// A guard refuses an attack.
+pub const GUARD: &str = "S061";
+/// An attack waits for a second person.
+pub const APPROVAL: &str = "S062";
+/// A guard cannot be overridden like that.
+pub const OVERRIDE: &str = "S063";
+/// An approval cannot be given.
+pub const APPROVE: &str = "S064";
+/// The limits of the guards contradict themselves.
+pub const LIMITS: &str = "S065";
+
 /// A problem that is nobody's refusal.
 #[must_use]
 pub fn problem(code: &str, message: impl Into<String>) -> Problem {

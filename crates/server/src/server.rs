@@ -46,6 +46,8 @@ pub struct Server {
     pub(crate) attack_reports: watch::Sender<Option<AttackReport>>,
     /// One change of an attack at a time: its answer and its report come together and must count once.
     pub(crate) attack_changes: tokio::sync::Mutex<()>,
+    /// One start at a time from the guards' look to the record of what begins, so that no two see the same room.
+    pub(crate) starting: tokio::sync::Mutex<()>,
     pub(crate) orphans: Orphans,
     authority: Authority,
     link_address: SocketAddr,
@@ -90,6 +92,7 @@ impl Server {
             workloads: WorkloadFeed::new(),
             attack_reports: watch::Sender::new(None),
             attack_changes: tokio::sync::Mutex::default(),
+            starting: tokio::sync::Mutex::default(),
             orphans: Orphans::default(),
             halted: Mutex::new(halted),
             started: now(),

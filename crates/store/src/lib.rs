@@ -3,7 +3,8 @@
 //! # What do we store?
 //!
 //! *Durable before anything is done* (`synchronous=FULL`, an fsync per commit): the state of each keeper together with
-//! the operations and timeline lines of the same decision; clusters; enrolment tokens and certificates; the halt flag.
+//! the operations and timeline lines of the same decision; clusters; enrolment tokens and certificates; the halt flag; the limits of guards,
+//! overrides and requests for approval.
 //! A server that is killed at any point, or whose machine loses power, continues from these.
 //!
 //! *Durable against a killed process* (`synchronous=NORMAL`; a power cut may take the last second): hosts as they
@@ -20,6 +21,7 @@ mod attacks;
 mod clusters;
 mod document;
 mod error;
+mod guards;
 mod halt;
 mod hosts;
 mod operations;

@@ -4,9 +4,11 @@ mod attacks;
 mod body;
 mod clusters;
 mod events;
+mod guards;
 mod hosts;
 mod operations;
 mod origin;
+mod person;
 mod runs;
 mod status;
 mod timeline;
@@ -49,6 +51,12 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
         .route("/runs/{run}/halt", post(runs::halt))
         .route("/attacks", get(attacks::list).post(attacks::start))
         .route("/attacks/{attack}/undo", post(attacks::undo))
+        .route("/attacks/plan", post(guards::plan_attack))
+        .route("/runs/plan", post(guards::plan_run))
+        .route("/guards", get(guards::show).put(guards::set))
+        .route("/guards/overrides", get(guards::overrides))
+        .route("/approvals", get(guards::approvals))
+        .route("/approvals/{id}", post(guards::approve))
         .route("/timeline", get(timeline::list))
         .route("/events", get(events::stream));
     Router::new()

@@ -2,6 +2,7 @@
 
 mod decisions;
 mod enrolment;
+mod guards;
 mod records;
 
 use firedrill_model::timeline::{EventKind, Scope};
