@@ -121,7 +121,9 @@ impl Selector {
             return says("a node is asked for by two roles; give one of them");
         }
         if self.lag.is_some() && self.role == Some(Role::Primary) {
-            return says("`lag` orders replicas, and a primary is behind nobody; name another role, or leave `lag` out");
+            return says(
+                "`lag` orders replicas, and a primary is behind nobody; name another role, or leave `lag` out",
+            );
         }
         let unordered = matches!(self.choose, Some(Choice::All | Choice::Random(_)));
         if let (true, Some(choose), Some(_)) = (unordered, self.choose, self.lag) {

@@ -119,7 +119,8 @@ fn degraded(facts: &Facts, run: Option<&RunStanding>) -> Option<No> {
 fn lost_to_others(facts: &Facts, run: &RunStanding, attacked: Timestamp, node: &NodeView) -> bool {
     let lost = matches!(node.health, Health::Dead | Health::Hung | Health::Silent | Health::Diverged);
     let worked_on = facts.operations.iter().any(|operation| {
-        operation.began >= attacked && (operation.subject == node.name || operation.partner.as_ref() == Some(&node.name))
+        operation.began >= attacked
+            && (operation.subject == node.name || operation.partner.as_ref() == Some(&node.name))
     });
     lost && !run.hit.contains(&node.host) && !worked_on
 }
@@ -204,7 +205,9 @@ fn approval(facts: &Facts, request: &Request, policy: &GuardPolicy) -> Option<No
     let limit = "a second person has approved it".to_owned();
     match &request.approved_by {
         Some(second) if *second != request.by => None,
-        Some(_) => Some(No { figure: format!("{what} were approved by {} only, who asks for them", request.by), limit }),
+        Some(_) => {
+            Some(No { figure: format!("{what} were approved by {} only, who asks for them", request.by), limit })
+        }
         None => Some(No { figure: format!("{what} were asked for by {} alone", request.by), limit }),
     }
 }

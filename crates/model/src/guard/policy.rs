@@ -76,7 +76,9 @@ impl GuardPolicy {
             ("concurrent_all_max", self.concurrent_all_max),
         ];
         if let Some((name, _)) = zero.iter().find(|(_, most)| *most == 0) {
-            return Some(format!("{name}: 0 allows no attack at all; give 1 or more, or block starts with `firedrill halt`"));
+            return Some(format!(
+                "{name}: 0 allows no attack at all; give 1 or more, or block starts with `firedrill halt`"
+            ));
         }
         if self.concurrent_cluster_max > self.concurrent_all_max {
             return Some(format!(

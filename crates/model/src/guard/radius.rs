@@ -36,7 +36,11 @@ pub struct Part {
 }
 
 impl Part {
-    fn count<'a>(all: impl Iterator<Item = &'a HostName>, hit: &BTreeSet<HostName>, under: &BTreeSet<&HostName>) -> Self {
+    fn count<'a>(
+        all: impl Iterator<Item = &'a HostName>,
+        hit: &BTreeSet<HostName>,
+        under: &BTreeSet<&HostName>,
+    ) -> Self {
         all.fold(Self::default(), |part, host| Self {
             hit: part.hit + usize::from(hit.contains(host)),
             under_attack: part.under_attack + usize::from(under.contains(host)),

@@ -147,7 +147,8 @@ fn a_run_may_strike_what_it_has_degraded_itself() {
     facts.view.nodes[1].health = Health::Suspect;
     let began = NOON - Span::secs(5);
     facts.operations.push(clone_of("east-3", NOON));
-    let asked = |run: RunStanding, facts: &Facts| refusing_by_default(facts, &Request { run: Some(run), ..on(&["east-1"]) });
+    let asked =
+        |run: RunStanding, facts: &Facts| refusing_by_default(facts, &Request { run: Some(run), ..on(&["east-1"]) });
     assert_eq!(asked(standing(Some(began), &["east-3"]), &facts), []);
     // Its first attack needs a whole cluster, as everybody's does.
     assert_eq!(asked(standing(None, &[]), &facts), [Guard::Degraded, Guard::Operation]);

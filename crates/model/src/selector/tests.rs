@@ -71,7 +71,8 @@ fn a_choice_takes_some() {
     assert_eq!(selected("cluster=shop,choose=one-per-zone", 0), ["east-1", "west-1"]);
     assert_eq!(selected("cluster=shop,lag=max,choose=one-per-zone", 0), ["east-3", "west-2"]);
     assert_eq!(selected("cluster=shop,choose=all", 0).len(), 5);
-    let one: std::collections::BTreeSet<_> = (0..100).map(|draw| selected("cluster=shop,choose=random", draw)).collect();
+    let one: std::collections::BTreeSet<_> =
+        (0..100).map(|draw| selected("cluster=shop,choose=random", draw)).collect();
     assert_eq!(one.len(), 5, "a hundred draws reach everybody");
 }
 
@@ -133,8 +134,7 @@ fn choices() -> impl Strategy<Value = Choice> {
     ]
 }
 
-const ROLES: [Role; 5] =
-    [Role::Primary, Role::Replica, Role::PseudoPrimary, Role::PseudoReplica, Role::OutOfService];
+const ROLES: [Role; 5] = [Role::Primary, Role::Replica, Role::PseudoPrimary, Role::PseudoReplica, Role::OutOfService];
 
 fn roles() -> impl Strategy<Value = Role> {
     proptest::sample::select(ROLES.to_vec())

@@ -32,7 +32,9 @@ pub enum SelectorError {
         problem: String,
     },
     /// A quotation mark that is not closed.
-    #[error("a quotation mark in the selector is not closed; close it, or put \\ before a mark that belongs to a value")]
+    #[error(
+        "a quotation mark in the selector is not closed; close it, or put \\ before a mark that belongs to a value"
+    )]
     Unclosed,
     /// It says one thing and its opposite.
     #[error("the selector contradicts itself: {0}")]
@@ -151,7 +153,9 @@ impl Display for Selector {
         parts.extend(self.donor.then(|| "role=donor".to_owned()));
         parts.extend(self.lag.map(|lag| format!("lag={}", if lag == Lag::Max { "max" } else { "min" })));
         parts.extend(self.region.as_ref().map(|region| format!("region={region}")));
-        parts.extend(self.tags.iter().map(|(key, value)| format!("{}={}", quoted(&format!("tag.{key}")), quoted(value))));
+        parts.extend(
+            self.tags.iter().map(|(key, value)| format!("{}={}", quoted(&format!("tag.{key}")), quoted(value))),
+        );
         parts.extend(self.server.then(|| "server".to_owned()));
         parts.extend(self.limit.map(|limit| format!("limit={limit}")));
         parts.extend(self.choose.map(|choose| format!("choose={choose}")));

@@ -85,8 +85,12 @@ async fn reserve(
     let wanted = wanted(cluster, attack, &aims, run, asked);
     guards::admit(server, &wanted).await?;
     let run = wanted.run.map(|run| run.run);
-    let chosen =
-        Chosen { target: attack.target.to_string(), seed, by: asked.by.clone(), approved_by: asked.approved_by.clone() };
+    let chosen = Chosen {
+        target: attack.target.to_string(),
+        seed,
+        by: asked.by.clone(),
+        approved_by: asked.approved_by.clone(),
+    };
     let mut reserved: Vec<(Aim, AttackRecord)> = Vec::new();
     for aim in aims {
         let report = preparing(&aim);
@@ -107,7 +111,8 @@ async fn reserve(
     }
     if matches!(attack.target.choose, Some(Choice::Random(_))) {
         let hosts: Vec<&str> = reserved.iter().map(|(aim, _)| aim.host.as_str()).collect();
-        let text = format!("attack {}: {} drawn from {} with seed {seed}", attack.label(), hosts.join(", "), attack.target);
+        let text =
+            format!("attack {}: {} drawn from {} with seed {seed}", attack.label(), hosts.join(", "), attack.target);
         let scope = Scope { cluster: Some(cluster.clone()), run, ..Scope::default() };
         server.timeline.append(Severity::Info, EventKind::AttackStarted, text, scope).await;
     }

@@ -8,7 +8,8 @@ use firedrill_model::experiment::AttackStep;
 use firedrill_model::guard::OperationFact;
 use firedrill_model::selector::DatabaseFacts;
 use firedrill_model::{
-    ClusterName, ClusterSpec, ClusterView, Fault, HostName, NodeName, NodeView, OperationKind, Role, Selector, Span, Target,
+    ClusterName, ClusterSpec, ClusterView, Fault, HostName, NodeName, NodeView, OperationKind, Role, Selector, Span,
+    Target,
 };
 use firedrill_store::HostRecord;
 use std::collections::BTreeMap;
@@ -185,8 +186,7 @@ fn addresses(
         // An empty list would mean everybody, the opposite of what was written.
         let message = format!(
             "the only host that `{what}` selects ({}) is the target {} itself; choose others",
-            selector,
-            target.host
+            selector, target.host
         );
         return Err(problem(EMPTY_TARGET, message));
     }

@@ -152,7 +152,10 @@ async fn when_settled(
 
 /// Only the cluster's state refuses, and that changes by itself.
 pub(super) fn may_settle(answers: &[Answer]) -> bool {
-    answers.iter().filter(|answer| answer.stands()).all(|answer| matches!(answer.guard, Guard::Degraded | Guard::Operation))
+    answers
+        .iter()
+        .filter(|answer| answer.stands())
+        .all(|answer| matches!(answer.guard, Guard::Degraded | Guard::Operation))
 }
 
 pub(super) fn attacks(experiment: &Experiment) -> impl Iterator<Item = &AttackStep> {

@@ -315,7 +315,6 @@ mod tests {
             broken_steps: &[],
             tool_errors: &[],
             refusals: &[],
-            refusals: &[],
             ledger: case.ledger.as_ref(),
             halted: case.halted,
         })

@@ -81,7 +81,10 @@ fn may_approve(approval: &Approval, by: &str, now: firedrill_model::Timestamp) -
     let id = &approval.id;
     if approval.state == ApprovalState::Approved {
         let second = approval.approved_by.as_deref().unwrap_or("somebody");
-        return Err(problem(APPROVE, format!("request {id} was approved by {second} before; one approval is good for one try")));
+        return Err(problem(
+            APPROVE,
+            format!("request {id} was approved by {second} before; one approval is good for one try"),
+        ));
     }
     if now >= approval.expires {
         return Err(problem(APPROVE, format!("request {id} is older than {WAITS}; ask for it again")));

@@ -5,8 +5,10 @@ use crate::problem::store_failed;
 use crate::server::Server;
 use firedrill_api::http::Problem;
 use firedrill_fault::kinds;
+use firedrill_model::attack::{AttackReport, AttackState};
+use firedrill_model::experiment::DURATION_MAX;
 use firedrill_model::guard::{Facts, HostFact, InPlace, OperationFact};
-use firedrill_model::{ClusterName, ClusterView};
+use firedrill_model::{ClusterName, ClusterView, RunId, Timestamp};
 use firedrill_store::AttackRecord;
 
 /// The fleet now.
@@ -18,13 +20,14 @@ pub(crate) async fn facts(server: &Server, cluster: &ClusterName) -> Result<Fact
     let operations = operations(server, &view).await?;
     let open = server.store.open_attacks().await.map_err(|error| store_failed(&error))?;
     let hosts = server.fleet.records().into_iter();
-    let on_cluster = |run: &firedrill_model::RunId| server.runs.cluster_of(run).as_ref() == Some(cluster);
+    let on_cluster = |run: &RunId| server.runs.cluster_of(run).as_ref() == Some(cluster);
+    let now = now();
     Ok(Facts {
-        now: now(),
+        now,
         view,
         operations,
         hosts: hosts.map(|record| HostFact { host: record.name, tags: record.tags }).collect(),
-        in_place: open.into_iter().filter(stays).map(in_place).collect(),
+        in_place: open.into_iter().filter(|record| stays(record, now)).map(in_place).collect(),
         runs: server.runs.running().into_iter().filter(on_cluster).collect(),
     })
 }
@@ -48,9 +51,12 @@ pub(crate) async fn operations(server: &Server, view: &ClusterView) -> Result<Ve
     Ok(operations)
 }
 
-/// Something of it is on the host. What is over at once leaves only what the keeper sees.
-fn stays(record: &AttackRecord) -> bool {
-    !kinds::find(&record.report.fault.kind).is_some_and(|kind| kind.instant)
+/// Something of it is on the host. What is over at once leaves only what the keeper sees; what is older than any attack
+/// may last is out, and only its host has not come back to say so.
+fn stays(record: &AttackRecord, now: Timestamp) -> bool {
+    let AttackReport { fault, state, at, .. } = &record.report;
+    let over = now.since(*at) > DURATION_MAX && *state != AttackState::UndoFailed;
+    !over && !kinds::find(&fault.kind).is_some_and(|kind| kind.instant)
 }
 
 fn in_place(record: AttackRecord) -> InPlace {

@@ -108,7 +108,10 @@ pub(crate) fn refuse(cluster: &ClusterName, label: &str, answers: &[Answer]) -> 
     let said: Vec<String> = standing.iter().map(ToString::to_string).collect();
     let only_approval = standing.iter().all(|refusal| refusal.guard == Guard::Approval);
     let code = if only_approval { APPROVAL } else { GUARD };
-    Err(refusal(code, format!("attack {label} on cluster {cluster} is refused; nothing was begun\n{}", said.join("\n"))))
+    Err(refusal(
+        code,
+        format!("attack {label} on cluster {cluster} is refused; nothing was begun\n{}", said.join("\n")),
+    ))
 }
 
 /// Whether that person may pass a guard over. Until there are users with roles, everybody may what one person may.
@@ -126,7 +129,8 @@ fn check_overrides(person: &str, overrides: &[Override]) -> Result<(), Problem> 
             return Err(problem(OVERRIDE, text));
         }
         if reason.trim().is_empty() || reason.chars().count() > REASON_CHARS_MAX {
-            let text = format!("overriding guard {guard} needs a reason of 1 to {REASON_CHARS_MAX} characters, for the log");
+            let text =
+                format!("overriding guard {guard} needs a reason of 1 to {REASON_CHARS_MAX} characters, for the log");
             return Err(problem(OVERRIDE, text));
         }
     }
@@ -136,7 +140,8 @@ fn check_overrides(person: &str, overrides: &[Override]) -> Result<(), Problem> 
 async fn keep_override(server: &Server, wanted: &Wanted<'_>, refusal: Refusal, reason: String) -> Result<(), Problem> {
     let run = wanted.run.as_ref().map(|run| run.run.clone());
     let by = &wanted.asked.by;
-    let text = format!("{by} overrides guard {} for attack {}: {reason}; it had said: {refusal}", refusal.guard, wanted.label);
+    let text =
+        format!("{by} overrides guard {} for attack {}: {reason}; it had said: {refusal}", refusal.guard, wanted.label);
     let scope = Scope { cluster: Some(wanted.cluster.clone()), run: run.clone(), ..Scope::default() };
     let overridden = Overridden {
         id: uuid::Uuid::now_v7().to_string(),

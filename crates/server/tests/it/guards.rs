@@ -8,14 +8,11 @@ use firedrill_model::attack::AttackState;
 use firedrill_model::experiment::AttackStep;
 use firedrill_model::guard::{Guard, GuardPolicy, Override};
 use firedrill_model::report::RunReport;
-use firedrill_model::{Fault, Span, Verdict};
+use firedrill_model::{Fault, Percent, Span, Verdict};
 
 fn pause(target: &str) -> StartAttack {
     let target = target.parse().expect("a selector");
-    StartAttack::new(
-        shop(),
-        AttackStep { name: None, fault: Fault::new("pause"), target, duration: Span::secs(30) },
-    )
+    StartAttack::new(shop(), AttackStep { name: None, fault: Fault::new("pause"), target, duration: Span::secs(30) })
 }
 
 fn overriding(start: StartAttack, guards: &[Guard]) -> StartAttack {
@@ -65,7 +62,8 @@ async fn the_last_replica_stays_unless_somebody_says_why() {
     let ann = person(&fixture, "ann");
     let refused = ann.start_attack(&pause("role=replica")).await.expect_err("a guard refuses");
     assert!(refused.refused() && code(&refused) == "S061", "{refused}");
-    for said in ["guard last-replica: 0 healthy replicas", "the limit: at least 1", "an administrator may override it"] {
+    for said in ["guard last-replica: 0 healthy replicas", "the limit: at least 1", "an administrator may override it"]
+    {
         assert!(refused.to_string().contains(said), "{refused}");
     }
     assert!(fixture.client.attacks().await.expect("a list").is_empty());
@@ -80,7 +78,8 @@ async fn the_last_replica_stays_unless_somebody_says_why() {
     guards.sort_unstable();
     assert_eq!(guards, [("ann", Guard::LastReplica), ("ann", Guard::ClusterShare)]);
     let lines = fixture.client.timeline(&Default::default()).await.expect("lines");
-    let told = lines.iter().any(|line| line.text.contains("ann overrides guard last-replica for attack pause: a drill"));
+    let told =
+        lines.iter().any(|line| line.text.contains("ann overrides guard last-replica for attack pause: a drill"));
     assert!(told, "{lines:#?}");
 
     // What is in place counts: nothing healthy is left that could replace the primary.
@@ -174,10 +173,8 @@ fn two_attacks(overlap: bool) -> StartRun {
 
 async fn ended(fixture: &Fixture, start: &StartRun) -> RunReport {
     let run = fixture.client.start_run(start).await.expect("begun").run;
-    until("the end of the run", async || {
-        fixture.client.run(&run).await.ok().filter(|report| report.ended.is_some())
-    })
-    .await
+    until("the end of the run", async || fixture.client.run(&run).await.ok().filter(|report| report.ended.is_some()))
+        .await
 }
 
 #[tokio::test]
@@ -185,8 +182,15 @@ async fn a_run_overlaps_its_own_attacks_only_when_its_file_says_so() {
     let (fixture, _crew) = cluster().await;
     let report = ended(&fixture, &two_attacks(false)).await;
     assert_eq!(report.verdict, Some(Verdict::Inconclusive), "{:?}", report.reasons);
-    assert!(report.reasons.iter().any(|reason| reason.contains("guard overlap: pause on east-2")), "{:?}", report.reasons);
+    assert!(
+        report.reasons.iter().any(|reason| reason.contains("guard overlap: pause on east-2")),
+        "{:?}",
+        report.reasons
+    );
     assert_eq!(report.attacks.len(), 1);
+    // Two of three nodes at once are more than the share that is allowed by default, whatever the file says.
+    let wide = GuardPolicy { cluster_share_max: Percent::whole(100), ..GuardPolicy::default() };
+    fixture.client.set_guards(&wide).await.expect("set");
     let report = ended(&fixture, &two_attacks(true)).await;
     assert_eq!((report.verdict, report.attacks.len()), (Some(Verdict::Passed), 2), "{:?}", report.reasons);
 }
@@ -196,7 +200,11 @@ async fn a_run_is_planned_refused_and_approved_like_an_attack() {
     let (fixture, _crew) = cluster().await;
     let plan = fixture.client.plan_run(&two_attacks(true)).await.expect("a plan");
     assert_eq!((plan.refused, plan.attacks.len(), plan.attacks[1].step), (None, 2, 1));
-    let limits = GuardPolicy { approval_kinds: vec!["pause".to_owned()], ..GuardPolicy::default() };
+    let limits = GuardPolicy {
+        approval_kinds: vec!["pause".to_owned()],
+        cluster_share_max: Percent::whole(100),
+        ..GuardPolicy::default()
+    };
     fixture.client.set_guards(&limits).await.expect("set");
     let waits = person(&fixture, "ann").start_run(&two_attacks(true)).await.expect_err("it waits");
     assert_eq!(code(&waits), "S062", "{waits}");

@@ -62,8 +62,7 @@ async fn a_request_is_approved_once() {
         wish: Wish::Run(Box::new(StartRun::default())),
     };
     fixture.store.add_approval(&waiting).await.expect("stored");
-    let approved =
-        Approval { state: ApprovalState::Approved, approved_by: Some("bob".to_owned()), ..waiting.clone() };
+    let approved = Approval { state: ApprovalState::Approved, approved_by: Some("bob".to_owned()), ..waiting.clone() };
     assert!(fixture.store.settle_approval(&approved).await.expect("stored"));
     assert!(!fixture.store.settle_approval(&approved).await.expect("nothing to do"));
     assert_eq!(fixture.reopened().await.approval("one").await.expect("read"), Some(approved.clone()));
