@@ -97,8 +97,14 @@ fn take(selector: &mut Selector, key: &str, value: &str) -> Result<(), SelectorE
     }
     match key {
         "cluster" => once(&mut selector.cluster, key, read(value).map_err(wrong)?),
-        "node" => Ok(selector.nodes.push(read(value).map_err(wrong)?)),
-        "host" => Ok(selector.hosts.push(read(value).map_err(wrong)?)),
+        "node" => {
+            selector.nodes.push(read(value).map_err(wrong)?);
+            Ok(())
+        }
+        "host" => {
+            selector.hosts.push(read(value).map_err(wrong)?);
+            Ok(())
+        }
         "region" => once(&mut selector.region, key, read(value).map_err(wrong)?),
         "limit" => once(&mut selector.limit, key, read(value).map_err(wrong)?),
         "choose" => once(&mut selector.choose, key, read(value).map_err(wrong)?),

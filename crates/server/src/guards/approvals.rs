@@ -145,7 +145,7 @@ mod tests {
             text: String::new(),
             state: ApprovalState::Waiting,
             approved_by: None,
-            wish: Wish::Run(Box::new(StartRun::default())),
+            wish: Wish::Run(Box::default()),
         };
         assert!(may_approve(&waiting, "bob", Timestamp(99)).is_ok());
         assert!(may_approve(&waiting, "bob", Timestamp(100)).is_err());

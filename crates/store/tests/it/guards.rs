@@ -2,7 +2,6 @@
 
 use crate::{Fixture, cluster};
 use firedrill_api::guards::{Approval, ApprovalState, Chosen, Overridden, Wish};
-use firedrill_api::http::StartRun;
 use firedrill_model::guard::{Authority, Guard, GuardPolicy, Refusal};
 use firedrill_model::{AttackId, Timestamp};
 
@@ -59,7 +58,7 @@ async fn a_request_is_approved_once() {
         text: "kill".to_owned(),
         state: ApprovalState::Waiting,
         approved_by: None,
-        wish: Wish::Run(Box::new(StartRun::default())),
+        wish: Wish::Run(Box::default()),
     };
     fixture.store.add_approval(&waiting).await.expect("stored");
     let approved = Approval { state: ApprovalState::Approved, approved_by: Some("bob".to_owned()), ..waiting.clone() };
