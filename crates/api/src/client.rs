@@ -42,7 +42,7 @@ pub enum ClientError {
         source: reqwest::Error,
     },
     /// The server says no, or that something is wrong.
-    #[error("{0}")]
+    #[error(transparent)]
     Problem(#[from] Problem),
     /// The answer is not what this version understands.
     #[error(

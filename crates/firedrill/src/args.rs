@@ -242,7 +242,7 @@ pub(crate) enum Experiment {
         #[arg(long = "override", value_name = "GUARD", requires = "reason")]
         overrides: Vec<firedrill_model::guard::Guard>,
         /// Why guards are passed over
-        #[arg(long, requires = "overrides")]
+        #[arg(long, value_name = "TEXT", requires = "overrides")]
         reason: Option<String>,
     },
     /// The library, and past runs

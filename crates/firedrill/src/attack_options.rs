@@ -83,7 +83,7 @@ fn subcommand(kind: &Kind) -> Command {
                 .action(ArgAction::Append)
                 .value_parser(|text: &str| text.parse::<Guard>())
                 .help("Pass this guard over; kept, with the reason; may be given again"),
-            Arg::new(REASON).long("reason").requires(OVERRIDE).help("Why guards are passed over"),
+            Arg::new(REASON).long("reason").value_name("TEXT").requires(OVERRIDE).help("Why guards are passed over"),
             Arg::new(DURATION).long("duration").default_value("30s").help(if kind.instant {
                 "Needless: it is over at once"
             } else {

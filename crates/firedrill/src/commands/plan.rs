@@ -35,8 +35,10 @@ pub(crate) fn run(plan: &RunPlan, json: bool) -> anyhow::Result<Outcome> {
         }
         output::text(&format!("{} on cluster {}: nothing was begun", plan.experiment, plan.cluster));
     }
-    let of_attacks = plan.attacks.iter().any(|attack| attack.plan.as_ref().is_none_or(refused));
-    Ok(outcome(plan.refused.is_some() || of_attacks))
+    // The first target must be there now; a later one (a donor, say) may come to be during the run.
+    let no_first = plan.attacks.first().is_some_and(|attack| attack.plan.is_none());
+    let of_attacks = plan.attacks.iter().filter_map(|attack| attack.plan.as_ref()).any(refused);
+    Ok(outcome(plan.refused.is_some() || no_first || of_attacks))
 }
 
 fn outcome(refused: bool) -> Outcome {
