@@ -42,17 +42,17 @@ pub const ORIGIN: &str = "S015";
 pub const BUSY: &str = "S016";
 
 /// A selector contradicts itself.
-pub const SELECTOR: &str = "S060";
+pub const SELECTOR: &str = "S070";
 /// A guard refuses an attack.
-pub const GUARD: &str = "S061";
+pub const GUARD: &str = "S071";
 /// An attack waits for a second person.
-pub const APPROVAL: &str = "S062";
+pub const APPROVAL: &str = "S072";
 /// A guard cannot be overridden like that.
-pub const OVERRIDE: &str = "S063";
+pub const OVERRIDE: &str = "S073";
 /// An approval cannot be given.
-pub const APPROVE: &str = "S064";
+pub const APPROVE: &str = "S074";
 /// The limits of the guards contradict themselves.
-pub const LIMITS: &str = "S065";
+pub const LIMITS: &str = "S075";
 
 /// A problem that is nobody's refusal.
 #[must_use]

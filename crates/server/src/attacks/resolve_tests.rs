@@ -224,9 +224,9 @@ fn hosts_of_other_clusters_are_out_of_reach() {
 fn a_target_that_contradicts_itself_is_refused() {
     let selector = |text: &str| text.parse::<Selector>().expect("a selector");
     let problem = aims(&scene(), &attack(Fault::new("pause"), selector("cluster=bank,role=primary"))).expect_err("no");
-    assert_eq!(problem.code, "S060");
+    assert_eq!(problem.code, "S070");
     assert!(problem.message.contains("names cluster bank, but the attack is on cluster shop"), "{problem}");
     let both = Selector { limit: Some(1), ..selector("role=replica,choose=1") };
     let problem = aims(&scene(), &attack(Fault::new("pause"), both)).expect_err("no");
-    assert_eq!(problem.code, "S060", "{problem}");
+    assert_eq!(problem.code, "S070", "{problem}");
 }

@@ -61,7 +61,7 @@ async fn the_last_replica_stays_unless_somebody_says_why() {
     let (fixture, _crew) = cluster().await;
     let ann = person(&fixture, "ann");
     let refused = ann.start_attack(&pause("role=replica")).await.expect_err("a guard refuses");
-    assert!(refused.refused() && code(&refused) == "S061", "{refused}");
+    assert!(refused.refused() && code(&refused) == "S071", "{refused}");
     for said in ["guard last-replica: 0 healthy replicas", "the limit: at least 1", "an administrator may override it"]
     {
         assert!(refused.to_string().contains(said), "{refused}");
@@ -106,24 +106,24 @@ async fn what_is_marked_waits_for_a_second_person() {
     ann.set_guards(&limits).await.expect("set");
     let start = pause("role=replica,choose=1");
     let waits = ann.start_attack(&start).await.expect_err("it waits");
-    assert!(waits.refused() && code(&waits) == "S062", "{waits}");
+    assert!(waits.refused() && code(&waits) == "S072", "{waits}");
     let waiting = fixture.client.approvals().await.expect("a list").remove(0);
     assert!(waits.to_string().contains(&format!("firedrill attack approve {}", waiting.id)), "{waits}");
     assert!(fixture.client.attacks().await.expect("a list").is_empty());
 
     let alone = ann.start_attack(&overriding(start, &[Guard::Approval])).await.expect_err("not alone");
-    assert_eq!(code(&alone), "S063", "{alone}");
+    assert_eq!(code(&alone), "S073", "{alone}");
     let own = ann.approve(&waiting.id).await.expect_err("her own");
-    assert!(own.refused() && code(&own) == "S064", "{own}");
+    assert!(own.refused() && code(&own) == "S074", "{own}");
     let nameless = fixture.client.approve(&waiting.id).await.expect_err("nobody");
-    assert_eq!(code(&nameless), "S064", "{nameless}");
+    assert_eq!(code(&nameless), "S074", "{nameless}");
 
     let approved = bob.approve(&waiting.id).await.expect("begun");
     assert_eq!(approved.attacks.len(), 1);
     let chosen = fixture.server().store.choice(&approved.attacks[0].id).await.expect("read").expect("kept");
     assert_eq!((chosen.by.as_str(), chosen.approved_by.as_deref()), ("ann", Some("bob")));
     let again = bob.approve(&waiting.id).await.expect_err("once");
-    assert_eq!(code(&again), "S064", "{again}");
+    assert_eq!(code(&again), "S074", "{again}");
     assert_eq!(code(&bob.approve("none").await.expect_err("none")), "S001");
 }
 
@@ -140,7 +140,7 @@ async fn limits_are_kept_and_contradictions_are_not_taken() {
         (GuardPolicy { approval_kinds: vec!["tickle".to_owned()], ..strict.clone() }, "tickle"),
     ] {
         let error = fixture.client.set_guards(&wrong).await.expect_err("contradiction");
-        assert!(code(&error) == "S065" && error.to_string().contains(said), "{error}");
+        assert!(code(&error) == "S075" && error.to_string().contains(said), "{error}");
     }
     assert_eq!(fixture.client.guards().await.expect("limits"), strict);
     let lines = fixture.client.timeline(&Default::default()).await.expect("lines");
@@ -207,7 +207,7 @@ async fn a_run_is_planned_refused_and_approved_like_an_attack() {
     };
     fixture.client.set_guards(&limits).await.expect("set");
     let waits = person(&fixture, "ann").start_run(&two_attacks(true)).await.expect_err("it waits");
-    assert_eq!(code(&waits), "S062", "{waits}");
+    assert_eq!(code(&waits), "S072", "{waits}");
     assert!(fixture.client.runs().await.expect("a list").is_empty());
     let waiting = fixture.client.approvals().await.expect("a list").remove(0);
     let run = person(&fixture, "bob").approve(&waiting.id).await.expect("begun").run.expect("a run");
