@@ -4,6 +4,9 @@ mod schedules;
 
 pub use schedules::CalendarQuery;
 
+mod guards;
+
+use crate::guards::PERSON_HEADER;
 use crate::http::{
     Accepted, Done, ExperimentEntry, FillTemplate, Halted, HostView, Live, NodeFingerprint, Problem, Reason,
     RegisterCluster, RunEntry, RunStarted, SaveTemplate, StartAttack, StartRun, Status, TemplateEntry, TemplatePreview,
@@ -44,7 +47,7 @@ pub enum ClientError {
         source: reqwest::Error,
     },
     /// The server says no, or that something is wrong.
-    #[error("{0}")]
+    #[error(transparent)]
     Problem(#[from] Problem),
     /// The answer is not what this version understands.
     #[error(
@@ -111,6 +114,7 @@ pub struct LiveMessage {
 pub struct Client {
     base: String,
     http: reqwest::Client,
+    person: Option<String>,
 }
 
 impl Client {
@@ -134,7 +138,14 @@ impl Client {
             .tls_certs_only(Vec::new())
             .build()
             .map_err(|_| address())?;
-        Ok(Self { base: base_url.trim_end_matches('/').to_owned(), http })
+        Ok(Self { base: base_url.trim_end_matches('/').to_owned(), http, person: None })
+    }
+
+    /// Calls in the name of that person; a name that no header can carry is left out.
+    #[must_use]
+    pub fn in_the_name_of(mut self, person: Option<String>) -> Self {
+        self.person = person.filter(|name| name.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
+        self
     }
 
     /// The address that it was made with, without a slash at the end.
@@ -411,7 +422,11 @@ impl Client {
     }
 
     fn call(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, self.url(path))
+        let request = self.http.request(method, self.url(path));
+        match &self.person {
+            Some(person) => request.header(PERSON_HEADER, person),
+            None => request,
+        }
     }
 
     async fn get<A: DeserializeOwned>(&self, path: &str) -> Result<A, ClientError> {

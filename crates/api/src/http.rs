@@ -16,7 +16,11 @@
 //! | `GET /api/v1/runs/{id}/history` | | the recorded history (binary; the `ledger` crate reads it) |
 //! | `POST /api/v1/runs/{id}/halt` | [`Reason`] | [`Done`] |
 //! | `GET /api/v1/attacks`, `POST /api/v1/attacks` | [`StartAttack`] | `Vec<AttackReport>` |
+//! | `POST /api/v1/attacks/plan`, `POST /api/v1/runs/plan` | [`StartAttack`], [`StartRun`] | [`AttackPlan`](crate::guards::AttackPlan), [`RunPlan`](crate::guards::RunPlan); nothing is begun |
 //! | `POST /api/v1/attacks/{id}/undo` | | `AttackReport` |
+//! | `GET /api/v1/guards`, `PUT /api/v1/guards` | `GuardPolicy` | `GuardPolicy` |
+//! | `GET /api/v1/guards/overrides` | | `Vec<Overridden>`, newest first |
+//! | `GET /api/v1/approvals`, `POST …/approvals/{id}` | | `Vec<Approval>`; [`Approved`](crate::guards::Approved) |
 //! | `POST /api/v1/halt`, `POST /api/v1/resume` | [`Reason`] | [`Halted`], [`Done`] |
 //! | `GET /api/v1/templates`, `POST /api/v1/templates` | [`SaveTemplate`] | `Vec<TemplateEntry>`, [`TemplateEntry`] |
 //! | `GET /api/v1/templates/{t}`, `DELETE …` | | [`TemplateEntry`], [`Done`] |
@@ -28,6 +32,7 @@
 use firedrill_model::attack::AttackReport;
 use firedrill_model::command::Fingerprint;
 use firedrill_model::experiment::AttackStep;
+use firedrill_model::guard::Override;
 use firedrill_model::report::{LagSample, RunState};
 use firedrill_model::template::Template;
 use firedrill_model::workload::{Login, Sample};
@@ -148,7 +153,7 @@ pub struct ExperimentEntry {
 }
 
 /// Starts a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct StartRun {
     /// The experiment file's text, after variables were filled in.
     pub yaml: String,
@@ -159,6 +164,9 @@ pub struct StartRun {
     pub force: bool,
     /// Credentials for the workload; `None`: those registered with the cluster.
     pub login: Option<Login>,
+    /// Guards that are passed over, each with a reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overrides: Vec<Override>,
 }
 
 /// The run is under way.
@@ -261,6 +269,20 @@ pub struct StartAttack {
     pub cluster: ClusterName,
     /// What, where, how long.
     pub attack: AttackStep,
+    /// The random number of the choice among the matches; absent: a new one is drawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u32>,
+    /// Guards that are passed over, each with a reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overrides: Vec<Override>,
+}
+
+impl StartAttack {
+    /// With all guards asked, and a random number of its own.
+    #[must_use]
+    pub fn new(cluster: ClusterName, attack: AttackStep) -> Self {
+        Self { cluster, attack, seed: None, overrides: Vec::new() }
+    }
 }
 
 /// A cluster as registered, with what the workload needs.

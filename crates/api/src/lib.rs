@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod experiment_file;
+pub mod guards;
 pub mod http;
 pub mod link;
 pub mod schedules;

@@ -61,6 +61,7 @@ pub(crate) fn kind(kind: EventKind) -> String {
         EventKind::Agent => "agent".into(),
         EventKind::Server => "server".into(),
         EventKind::Schedule => "schedule".into(),
+        EventKind::Guard => "guard".into(),
     }
 }
 

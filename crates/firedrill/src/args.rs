@@ -27,6 +27,9 @@ pub(crate) struct Connect {
     /// Talk to the server of this sandbox
     #[arg(long, global = true, value_name = "NAME", conflicts_with = "server")]
     pub(crate) sandbox: Option<SandboxName>,
+    /// Who you are, for the log and for approvals (default: the user's name)
+    #[arg(long = "as", global = true, env = "FIREDRILL_PERSON", value_name = "NAME")]
+    pub(crate) person: Option<String>,
     /// Print JSON on standard output
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -56,6 +59,9 @@ pub(crate) enum Command {
     Halt(Halt),
     /// Allow starts again
     Resume(ReasonArg),
+    /// The limits of the guards, and who passed one over
+    #[command(subcommand)]
+    Guard(crate::commands::guard::GuardCommand),
     /// Clusters: look, promote, switch over, clone, rejoin
     #[command(subcommand)]
     Cluster(Cluster),
@@ -237,6 +243,15 @@ pub(crate) enum Experiment {
         /// Also when the rung below has not passed on this cluster
         #[arg(long)]
         force: bool,
+        /// Show what its attacks would do now and what the guards say; begin nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Pass this guard over; kept, with the reason; may be given again
+        #[arg(long = "override", value_name = "GUARD", requires = "reason")]
+        overrides: Vec<firedrill_model::guard::Guard>,
+        /// Why guards are passed over
+        #[arg(long, value_name = "TEXT", requires = "overrides")]
+        reason: Option<String>,
     },
     /// The library, and past runs
     List,
@@ -295,6 +310,13 @@ pub(crate) enum Attack {
     },
     /// The kinds
     Kinds,
+    /// Approve, as the second person, what waits for one; it begins at once
+    Approve {
+        /// The request's id
+        id: String,
+    },
+    /// What waits for a second person, or did
+    Approvals,
 }
 
 fn attack_id(text: &str) -> Result<AttackId, String> {

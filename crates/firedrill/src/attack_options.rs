@@ -5,6 +5,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use firedrill_fault::kinds::{self, Kind, Scope};
 use firedrill_fault::{Input, Parameter};
 use firedrill_model::attack::{Fault, Selector};
+use firedrill_model::guard::{Guard, Override};
 use firedrill_model::{ClusterName, Network, Span};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -16,6 +17,12 @@ pub(crate) struct StartAttack {
     pub(crate) target: Option<Selector>,
     pub(crate) cluster: Option<ClusterName>,
     pub(crate) duration: Span,
+    /// The random number of the choice of hosts.
+    pub(crate) seed: Option<u32>,
+    /// Begin nothing, show what would be done.
+    pub(crate) dry_run: bool,
+    /// Guards that are passed over.
+    pub(crate) overrides: Vec<Override>,
     /// Where a local attack keeps its undo journal.
     pub(crate) data: PathBuf,
     /// Where the database server listens that a local attack is about.
@@ -29,6 +36,10 @@ pub(crate) const DATA_DIR: &str = "/var/lib/firedrill";
 
 const TARGET: &str = "on-target";
 const CLUSTER: &str = "on-cluster";
+const SEED: &str = "with-seed";
+const DRY_RUN: &str = "only-planned";
+const OVERRIDE: &str = "guards-overridden";
+const REASON: &str = "override-reason";
 const DURATION: &str = "for-duration";
 const DATA: &str = "data-dir";
 const SOCKET: &str = "at-socket";
@@ -48,24 +59,43 @@ impl clap::Args for StartAttack {
 }
 
 fn subcommand(kind: &Kind) -> Command {
-    let mut where_to = vec![
-        Arg::new(TARGET).long("target").value_name("SELECTOR").help(
-            "On these hosts of a cluster: `role=primary`, `region=east`, `node=east-1`, `host=app`, `tag.service=db`, \
-             `limit=1`, joined by commas. Without it: on this host, without a server, until it ends or Ctrl-C",
-        ),
-        Arg::new(CLUSTER).long("cluster").requires(TARGET).help("On which cluster, when there are several"),
-        Arg::new(DURATION).long("duration").default_value("30s").help(if kind.instant {
-            "Needless: it is over at once"
-        } else {
-            "It comes out after this long"
-        }),
-        Arg::new(DATA)
-            .long("data")
-            .value_name("DIR")
-            .conflicts_with(TARGET)
-            .help("On this host: the undo journal is kept under this directory")
-            .default_value(DATA_DIR),
-    ];
+    let mut where_to =
+        vec![
+            Arg::new(TARGET).long("target").value_name("SELECTOR").help(
+                "On these hosts of a cluster: `cluster=orders`, `role=primary` (or replica, donor, …), `lag=max`, \
+             `region=east`, `node=east-1`, `host=app`, `tag.service=db`, and of those `choose=all`, `2`, `50%`, \
+             `random`, `random:2` or `one-per-zone`; joined by commas. Without it: on this host, without a server, \
+             until it ends or Ctrl-C",
+            ),
+            Arg::new(CLUSTER).long("cluster").requires(TARGET).help("On which cluster, when there are several"),
+            Arg::new(SEED).long("seed").requires(TARGET).value_parser(clap::value_parser!(u32)).help(
+                "Of a random choice: the number that an earlier one was recorded with chooses the same hosts again",
+            ),
+            Arg::new(DRY_RUN)
+                .long("dry-run")
+                .requires(TARGET)
+                .action(ArgAction::SetTrue)
+                .help("Show which hosts, what would be done, the blast radius and what the guards say; begin nothing"),
+            Arg::new(OVERRIDE)
+                .long("override")
+                .value_name("GUARD")
+                .requires_all([TARGET, REASON])
+                .action(ArgAction::Append)
+                .value_parser(|text: &str| text.parse::<Guard>())
+                .help("Pass this guard over; kept, with the reason; may be given again"),
+            Arg::new(REASON).long("reason").value_name("TEXT").requires(OVERRIDE).help("Why guards are passed over"),
+            Arg::new(DURATION).long("duration").default_value("30s").help(if kind.instant {
+                "Needless: it is over at once"
+            } else {
+                "It comes out after this long"
+            }),
+            Arg::new(DATA)
+                .long("data")
+                .value_name("DIR")
+                .conflicts_with(TARGET)
+                .help("On this host: the undo journal is kept under this directory")
+                .default_value(DATA_DIR),
+        ];
     if kind.scope != Scope::Host {
         where_to.push(Arg::new(SOCKET).long("socket").value_name("PATH").conflicts_with(TARGET).help(
             "On this host: the database server that listens at this unix socket; root must be its administrator there",
@@ -133,7 +163,7 @@ fn read(matches: &ArgMatches) -> anyhow::Result<StartAttack> {
         fault = fault.with(&parameter.name, value);
     }
     firedrill_fault::check(&fault)?;
-    let target = text(TARGET).map(|target| selector(&target)).transpose().context("--target")?;
+    let target = text(TARGET).map(|target| target.parse::<Selector>()).transpose().context("--target")?;
     let path = |id: &str| matches.try_get_one::<String>(id).ok().flatten().map(PathBuf::from);
     let socket = path(SOCKET);
     if target.is_none() && socket.is_none() && kind.scope == Scope::Node {
@@ -146,11 +176,20 @@ fn read(matches: &ArgMatches) -> anyhow::Result<StartAttack> {
         fault,
         target,
         cluster: text(CLUSTER).map(|name| name.parse()).transpose().context("--cluster")?,
+        seed: matches.get_one::<u32>(SEED).copied(),
+        dry_run: matches.get_flag(DRY_RUN),
+        overrides: overrides(matches.get_many::<Guard>(OVERRIDE).into_iter().flatten(), text(REASON).as_deref()),
         duration: text(DURATION).unwrap_or_default().parse().context("--duration")?,
         data: path(DATA).unwrap_or_else(|| PathBuf::from(DATA_DIR)),
         socket,
         expendable: matches.try_get_one::<bool>(EXPENDABLE).ok().flatten().is_some_and(|given| *given),
     })
+}
+
+/// Each guard with the one reason that is given for all.
+pub(crate) fn overrides<'a>(guards: impl Iterator<Item = &'a Guard>, reason: Option<&str>) -> Vec<Override> {
+    let reason = reason.unwrap_or_default();
+    guards.map(|guard| Override { guard: *guard, reason: reason.to_owned() }).collect()
 }
 
 fn value(input: &Input, text: &str) -> anyhow::Result<Value> {
@@ -163,7 +202,7 @@ fn value(input: &Input, text: &str) -> anyhow::Result<Value> {
         Input::List(item) => Value::Array(parts().map(|part| value(item, part)).collect::<anyhow::Result<_>>()?),
         Input::Peers => match parts().map(str::parse::<Network>).collect::<Result<Vec<_>, _>>() {
             Ok(networks) => serde_json::to_value(networks)?,
-            Err(_) => serde_json::to_value(selector(text)?)?,
+            Err(_) => serde_json::to_value(text.parse::<Selector>()?)?,
         },
         Input::Object => {
             let pair = |part: &str| {
@@ -176,54 +215,15 @@ fn value(input: &Input, text: &str) -> anyhow::Result<Value> {
     })
 }
 
-/// `role=replica,region=east,limit=1`.
-pub(crate) fn selector(text: &str) -> anyhow::Result<Selector> {
-    let mut selector = Selector::default();
-    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        let (key, value) = part.split_once('=').unwrap_or((part, ""));
-        match key {
-            "node" => selector.nodes.push(value.parse()?),
-            "host" => selector.hosts.push(value.parse()?),
-            "region" => selector.region = Some(value.parse()?),
-            "role" => {
-                let role = serde_json::from_value(json!(value));
-                selector.role = Some(role.with_context(|| format!("there is no role {value:?}"))?);
-            }
-            "limit" => selector.limit = Some(value.parse().with_context(|| format!("limit {value:?} is no number"))?),
-            "server" => selector.server = true,
-            tag => match tag.strip_prefix("tag.") {
-                Some(tag) => drop(selector.tags.insert(tag.to_owned(), value.to_owned())),
-                None => bail!("{part:?} is not part of a selector; use node=, host=, role=, region=, tag.KEY=, limit="),
-            },
-        }
-    }
-    if selector.is_empty() {
-        bail!("{text:?} selects nothing");
-    }
-    Ok(selector)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::{Args as _, FromArgMatches as _};
-    use firedrill_model::Role;
 
     fn parse(words: &[&str]) -> Result<StartAttack, clap::Error> {
         let command = StartAttack::augment_args(Command::new("start"));
         let matches = command.try_get_matches_from([&["start"], words].concat())?;
         StartAttack::from_arg_matches(&matches)
-    }
-
-    #[test]
-    fn a_selector_reads_as_it_is_written() {
-        let parsed = selector("role=replica, region=east,tag.service=db,limit=1").expect("a selector");
-        assert_eq!(parsed.role, Some(Role::Replica));
-        assert_eq!(parsed.limit, Some(1));
-        assert_eq!(parsed.tags["service"], "db");
-        for bad in ["", "limit=1", "role=boss", "colour=red", "limit=x,role=primary", "node=../x"] {
-            assert!(selector(bad).is_err(), "{bad:?} must be refused");
-        }
     }
 
     #[test]
@@ -247,6 +247,16 @@ mod tests {
         assert_eq!(started.fault.parameters["remote_ports"], json!(["3306", "4000-4010"]));
         let started = parse(&["kill", "--process", "select=pid,pid=42"]).expect("parses");
         assert_eq!(started.fault.parameters["process"], json!({ "select": "pid", "pid": 42 }));
+        let words = ["pause", "--target", "role=replica,choose=random", "--seed", "7", "--dry-run"];
+        let started = parse(&words).expect("parses");
+        assert_eq!((started.seed, started.dry_run, started.overrides), (Some(7), true, Vec::new()));
+        let overriding = [&words[..3], &["--override", "degraded", "--reason", "a drill"]].concat();
+        let wanted = Override { guard: Guard::Degraded, reason: "a drill".to_owned() };
+        assert_eq!(parse(&overriding).expect("parses").overrides, [wanted]);
+        for bad in [&overriding[..5], &[&words[..3], &["--override", "mood", "--reason", "x"]].concat(), &words[..1]] {
+            let local = bad.len() == 1;
+            assert_eq!(parse(bad).is_err(), !local, "{bad:?}");
+        }
         for bad in [&["tickle"][..], &["latency"], &["latency", "--delay", "soon"], &["loss", "--percent", "200"]] {
             assert!(parse(bad).is_err(), "{bad:?} must be refused");
         }

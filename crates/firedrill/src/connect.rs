@@ -8,6 +8,15 @@ use firedrill_sandbox::{Home, SandboxName};
 
 /// The client for the server that the command line means: `--server`, else `--sandbox`, else the sandbox "default".
 pub(crate) async fn client(connect: &Connect) -> anyhow::Result<Client> {
+    Ok(anonymous(connect).await?.in_the_name_of(connect.person.clone().or_else(user)))
+}
+
+/// The name of the user who types.
+fn user() -> Option<String> {
+    std::env::var("USER").ok().filter(|name| !name.is_empty())
+}
+
+async fn anonymous(connect: &Connect) -> anyhow::Result<Client> {
     if let Some(url) = &connect.server {
         return Ok(Client::new(url)?);
     }

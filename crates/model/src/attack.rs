@@ -1,94 +1,15 @@
 //! Attacks: one fault on chosen targets for a known time.
 
-use crate::cluster::Role;
-use crate::id::{AttackId, HostName, NodeName, RegionName};
+use crate::id::{AttackId, HostName, NodeName};
 use crate::quantity::Network;
 use crate::time::{Span, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
 
 pub use crate::quantity::Percent;
-
-/// Which hosts an attack (or a partition's other side) means. All given conditions must hold; an empty selector is
-/// refused, never "everything".
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Selector {
-    /// Exact nodes.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(with = "Vec<String>")]
-    pub nodes: Vec<NodeName>,
-    /// Exact hosts.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(with = "Vec<String>")]
-    pub hosts: Vec<HostName>,
-    /// Hosts of nodes that play this role at the moment of the attack.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
-    pub role: Option<Role>,
-    /// Hosts in this region.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
-    pub region: Option<RegionName>,
-    /// Hosts that carry all of these tags.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub tags: BTreeMap<String, String>,
-    /// The firedrill server itself (only as the other side of a network fault).
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub server: bool,
-    /// At most this many of the matches, first by name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limit: Option<u32>,
-}
-
-impl Selector {
-    /// True when it selects by nothing.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        *self == Self { limit: self.limit, ..Self::default() }
-    }
-}
-
-/// A host as a selector sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Target {
-    /// The host.
-    pub host: HostName,
-    /// Its address.
-    pub address: IpAddr,
-    /// Its region.
-    pub region: Option<RegionName>,
-    /// Its tags.
-    #[serde(default)]
-    pub tags: BTreeMap<String, String>,
-    /// The database node on it and the role that it plays now.
-    pub node: Option<(NodeName, Role)>,
-}
-
-impl Selector {
-    /// The hosts that match, sorted by name, cut to the limit.
-    #[must_use]
-    pub fn select<'a>(&self, fleet: &'a [Target]) -> Vec<&'a Target> {
-        let mut chosen: Vec<&Target> = fleet.iter().filter(|target| self.matches(target)).collect();
-        chosen.sort_by(|one, two| one.host.cmp(&two.host));
-        chosen.truncate(self.limit.map_or(usize::MAX, |limit| limit as usize));
-        chosen
-    }
-
-    fn matches(&self, target: &Target) -> bool {
-        let node = target.node.as_ref();
-        !(self.is_empty() || self.server)
-            && (self.nodes.is_empty() || node.is_some_and(|(name, _)| self.nodes.contains(name)))
-            && (self.hosts.is_empty() || self.hosts.contains(&target.host))
-            && self.role.is_none_or(|role| node.is_some_and(|(_, plays)| *plays == role))
-            && self.region.as_ref().is_none_or(|region| target.region.as_ref() == Some(region))
-            && self.tags.iter().all(|(key, value)| target.tags.get(key) == Some(value))
-    }
-}
+pub use crate::selector::{Selector, Target};
 
 /// The key by which a schema says that a value is of [`Peers`].
 pub const PEERS_MARK: &str = "x-peers";
@@ -306,35 +227,6 @@ pub struct AttackReport {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn fleet() -> Vec<Target> {
-        let host = |name: &str, region: &str, role: Role| Target {
-            host: name.parse().expect("name"),
-            address: "10.0.0.1".parse().expect("address"),
-            region: Some(region.parse().expect("region")),
-            tags: BTreeMap::new(),
-            node: Some((name.parse().expect("name"), role)),
-        };
-        vec![
-            host("east-2", "east", Role::Replica),
-            host("east-1", "east", Role::Primary),
-            host("west-1", "west", Role::PseudoPrimary),
-        ]
-    }
-
-    #[test]
-    fn an_empty_selector_selects_nothing() {
-        assert!(Selector::default().select(&fleet()).is_empty());
-        assert!(Selector { limit: Some(3), ..Selector::default() }.select(&fleet()).is_empty());
-    }
-
-    #[test]
-    fn all_conditions_must_hold() {
-        let east = Selector { region: Some("east".parse().expect("name")), ..Selector::default() };
-        assert_eq!(east.select(&fleet()).iter().map(|t| t.host.as_str()).collect::<Vec<_>>(), ["east-1", "east-2"]);
-        let replica = Selector { role: Some(Role::Replica), ..east };
-        assert_eq!(replica.select(&fleet()).len(), 1);
-    }
 
     #[test]
     fn a_fault_is_flat_and_prints_short() {

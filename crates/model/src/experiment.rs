@@ -43,6 +43,9 @@ pub struct Experiment {
     /// When to stop early: everything is undone and the run is halted.
     #[serde(default)]
     pub abort_when: Vec<AbortCondition>,
+    /// An attack may begin while an earlier one of the same run is still in place; otherwise a guard refuses it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overlap: bool,
 }
 
 fn default_warm_up() -> Span {
@@ -247,6 +250,8 @@ impl Experiment {
                         format!("{place}.attack.target"),
                         "selects nothing; name nodes, hosts, a role, a region or tags".into(),
                     );
+                } else if let Some(problem) = attack.target.contradiction() {
+                    say(format!("{place}.attack.target"), problem);
                 }
                 if attack.duration > DURATION_MAX || attack.duration == Span::ZERO {
                     say(format!("{place}.attack.duration"), format!("must be above 0 and at most {DURATION_MAX}"));

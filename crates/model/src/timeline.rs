@@ -88,4 +88,6 @@ pub enum EventKind {
     Server,
     /// A schedule came to a due time, or was changed.
     Schedule,
+    /// A guard was passed over, its limits were changed, or a second person was asked or has approved.
+    Guard,
 }

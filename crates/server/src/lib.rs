@@ -4,7 +4,7 @@
 //! their agents only; decisions are the keeper's, which is pure; what must survive is in the store before it is done.
 //!
 //! **Where to begin**: [`run`], then [`Server`] (what all parts share), [`keepers`] (decisions become instructions),
-//! [`fleet`] (the way to the agents), [`attacks`] and [`experiment`].
+//! [`fleet`] (the way to the agents), [`attacks`] and [`experiment`], with [`guards`] before both.
 
 pub mod attacks;
 mod authority;
@@ -13,6 +13,7 @@ mod config;
 mod error;
 pub mod experiment;
 pub mod fleet;
+pub mod guards;
 pub mod halt;
 mod http;
 mod interrupted;

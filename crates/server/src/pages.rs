@@ -78,7 +78,7 @@ struct StartForm {
 async fn start_run(State(server): State<Arc<Server>>, Form(form): Form<StartForm>) -> Result<Redirect, Failure> {
     let entry = experiment::library().into_iter().find(|entry| entry.name == form.experiment);
     let entry = entry.ok_or_else(|| problem(MALFORMED, format!("there is no experiment {:?}", form.experiment)))?;
-    let start = StartRun { yaml: entry.yaml, cluster: Some(form.cluster), force: false, login: None };
+    let start = StartRun { yaml: entry.yaml, cluster: Some(form.cluster), ..StartRun::default() };
     let started = experiment::start(server, start).await?;
     Ok(Redirect::to(&format!("/runs/{}", started.run)))
 }

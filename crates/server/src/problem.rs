@@ -41,6 +41,19 @@ pub const ORIGIN: &str = "S015";
 /// A run is under way on that cluster.
 pub const BUSY: &str = "S016";
 
+/// A selector contradicts itself.
+pub const SELECTOR: &str = "S070";
+/// A guard refuses an attack.
+pub const GUARD: &str = "S071";
+/// An attack waits for a second person.
+pub const APPROVAL: &str = "S072";
+/// A guard cannot be overridden like that.
+pub const OVERRIDE: &str = "S073";
+/// An approval cannot be given.
+pub const APPROVE: &str = "S074";
+/// The limits of the guards contradict themselves.
+pub const LIMITS: &str = "S075";
+
 /// A problem that is nobody's refusal.
 #[must_use]
 pub fn problem(code: &str, message: impl Into<String>) -> Problem {

@@ -48,6 +48,8 @@ pub struct Server {
     pub(crate) attack_changes: tokio::sync::Mutex<()>,
     /// One look at the schedules, or change of one, at a time.
     pub(crate) schedule_looks: tokio::sync::Mutex<()>,
+    /// One start at a time from the guards' look to the record of what begins, so that no two see the same room.
+    pub(crate) starting: tokio::sync::Mutex<()>,
     pub(crate) orphans: Orphans,
     authority: Authority,
     link_address: SocketAddr,
@@ -93,6 +95,7 @@ impl Server {
             attack_reports: watch::Sender::new(None),
             attack_changes: tokio::sync::Mutex::default(),
             schedule_looks: tokio::sync::Mutex::default(),
+            starting: tokio::sync::Mutex::default(),
             orphans: Orphans::default(),
             halted: Mutex::new(halted),
             started: now(),

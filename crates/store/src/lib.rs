@@ -4,7 +4,8 @@
 //!
 //! *Durable before anything is done* (`synchronous=FULL`, an fsync per commit): the state of each keeper together with
 //! the operations and timeline lines of the same decision; clusters; enrolment tokens and certificates; the halt flag;
-//! schedules, the plans of their weeks, and each due time that something is about to be started at.
+//! schedules, the plans of their weeks, and each due time that something is about to be started at; the limits of guards,
+//! overrides and requests for approval.
 //! A server that is killed at any point, or whose machine loses power, continues from these.
 //!
 //! *Durable against a killed process* (`synchronous=NORMAL`; a power cut may take the last second): hosts as they
@@ -21,6 +22,7 @@ mod attacks;
 mod clusters;
 mod document;
 mod error;
+mod guards;
 mod halt;
 mod hosts;
 mod operations;

@@ -1,8 +1,9 @@
 //! `firedrill experiment`.
 
 use crate::args::{Connect, Experiment, run_id};
+use crate::commands::plan;
 use crate::exit::Outcome;
-use crate::{connect, output};
+use crate::{attack_options, connect, output};
 use anyhow::{Context, bail};
 use firedrill_api::client::{Client, TimelineQuery};
 use firedrill_api::experiment_file;
@@ -23,10 +24,14 @@ const RECONNECTS_MAX: u32 = 60;
 
 pub(crate) async fn run(command: Experiment, connect: &Connect) -> anyhow::Result<Outcome> {
     match command {
-        Experiment::Run { experiment, cluster, var, report, force } => {
+        Experiment::Run { experiment, cluster, var, report, force, dry_run, overrides, reason } => {
             let client = connect::client(connect).await?;
             let yaml = yaml_of(&client, &experiment, &var.into_iter().collect()).await?;
-            let start = StartRun { yaml, cluster, force, login: None };
+            let overrides = attack_options::overrides(overrides.iter(), reason.as_deref());
+            let start = StartRun { yaml, cluster, force, login: None, overrides };
+            if dry_run {
+                return plan::run(&client.plan_run(&start).await?, connect.json);
+            }
             let done = run_to_the_end(&client, &start).await?;
             if let Some(directory) = &report {
                 write_report(&client, &done, directory).await?;

@@ -4,10 +4,12 @@ mod attack;
 mod cluster;
 mod demo;
 mod experiment;
+pub(crate) mod guard;
 mod halt;
 mod host;
 mod ledger;
 mod operation;
+mod plan;
 mod roles;
 mod sandbox;
 mod schedule;
@@ -34,6 +36,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Outcome> {
         Command::Attack(command) => attack::run(command, connect).await,
         Command::Halt(halt) => halt::halt(&halt.reason, connect).await,
         Command::Resume(resume) => halt::resume(&resume.reason, connect).await,
+        Command::Guard(command) => guard::run(command, connect).await,
         Command::Cluster(command) => cluster::run(command, connect).await,
         Command::Operation(command) => operation::run(command, connect).await,
         Command::Ledger(command) => ledger::run(command, connect.json),

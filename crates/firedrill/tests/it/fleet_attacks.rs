@@ -7,6 +7,7 @@ use firedrill_fault::kinds::{KINDS, Kind};
 use firedrill_fault::storage::Layer;
 use firedrill_model::attack::{AttackState, Fault};
 use firedrill_model::experiment::AttackStep;
+use firedrill_model::guard::GuardPolicy;
 use firedrill_model::{Selector, Span, Verdict};
 use firedrill_sandbox::{Home, HostStatus, Profile, SandboxStatus};
 use serde_json::json;
@@ -123,7 +124,7 @@ async fn strike(fleet: &Fleet, kind: &Kind, work: &Path) {
     let before = snapshot(fleet, on);
     let target = Selector { hosts: vec![on.parse().expect("a name")], ..Selector::default() };
     let attack = AttackStep { name: None, fault, target, duration: Span::secs(120) };
-    let start = StartAttack { cluster: fleet.cluster.clone(), attack };
+    let start = StartAttack::new(fleet.cluster.clone(), attack);
     let report = fleet.client.start_attack(&start).await.unwrap_or_else(|problem| panic!("{}: {problem}", kind.name));
     let report = report.first().expect("one host");
     // A fault may find nothing to strike at here; it is in place all the same.
@@ -152,6 +153,8 @@ fn a_killed_agent_leaves_nothing_of_any_attack() {
     block_on(async {
         let fleet = Fleet::up_on_layers("attacks", &[]).await;
         fleet.until_redundant().await;
+        // What is struck is what guards protect: a cluster whose agents die one after the other.
+        fleet.client.set_guards(&GuardPolicy::all_off()).await.expect("set");
         let work = tempfile::tempdir().expect("a directory");
         sql(&fleet, "east-1", "CREATE TABLE app.numbers (id INT AUTO_INCREMENT PRIMARY KEY, x INT)");
         let mut tried = 0;
@@ -222,7 +225,7 @@ async fn destroys_what_is_expendable(fleet: &Fleet) {
     let strike = async |on: &str, fault: Fault| {
         let target = Selector { hosts: vec![on.parse().expect("a name")], ..Selector::default() };
         let attack = AttackStep { name: None, fault, target, duration: Span::secs(1) };
-        let start = StartAttack { cluster: fleet.cluster.clone(), attack };
+        let start = StartAttack::new(fleet.cluster.clone(), attack);
         let report = fleet.client.start_attack(&start).await.expect("starts").remove(0);
         assert_eq!(report.state, AttackState::Active, "{}: {}", report.fault, report.evidence);
         eprintln!("{}: {}", report.fault, report.evidence);

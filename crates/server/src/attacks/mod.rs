@@ -1,22 +1,29 @@
 //! Attacks, whoever asks for them: the experiment runner or a person.
 //!
-//! **Where to begin**: [`start`] and [`end`].
+//! **Where to begin**: [`start`] and [`end`]; [`plan()`] says what a start would do.
 
+mod plan;
 mod resolve;
 #[cfg(test)]
 mod resolve_tests;
 
+pub use plan::plan;
+
 use crate::clock::now;
 use crate::fleet::Call;
+use crate::guards::{self, Asked, Wanted};
 use crate::problem::{HALTED, NOT_CONNECTED, agent_failed, chain, not_found, problem, refusal, store_failed};
 use crate::server::Server;
+use firedrill_api::guards::Chosen;
 use firedrill_api::http::Problem;
 use firedrill_api::link::{Answer, Order};
 use firedrill_model::attack::{AttackReport, AttackSpec, AttackState};
 use firedrill_model::command::FailureKind;
 use firedrill_model::experiment::AttackStep;
+use firedrill_model::guard::RunStanding;
+use firedrill_model::selector::Choice;
 use firedrill_model::timeline::{EventKind, Scope};
-use firedrill_model::{AttackId, ClusterName, ClusterSpec, CommandFailure, HostName, RunId, Severity, Span, Timestamp};
+use firedrill_model::{AttackId, ClusterName, ClusterSpec, CommandFailure, HostName, Severity, Span, Timestamp};
 use firedrill_store::AttackRecord;
 use futures_util::future::join_all;
 use resolve::{Aim, Scene};
@@ -26,23 +33,32 @@ const INJECT_WITHIN: Span = Span::secs(15);
 /// Taking a fault out and seeing it out.
 const UNDO_WITHIN: Span = Span::secs(15);
 
+/// An attack resolved to hosts at one moment.
+struct Prepared {
+    scene: Scene,
+    aims: Vec<Aim>,
+    /// The random number of the choice.
+    seed: u32,
+}
+
 /// Puts an attack in place on every host that it means at this moment; gives one report per host. A report whose state
 /// is not `Active` has not landed. An attack that cuts its host from the server counts as landed when the host falls
 /// silent; the agent's own report, with its measurement, comes when it is back.
 ///
 /// # Errors
-/// Nothing was begun: starts are halted, the selector selects nothing, the fault makes no sense there, or an agent is
-/// not connected.
+/// Nothing was begun: starts are halted, the selector selects nothing, the fault makes no sense there, a guard refuses,
+/// or an agent is not connected.
 pub async fn start(
     server: &Server,
-    run: Option<RunId>,
+    run: Option<RunStanding>,
     cluster: &ClusterName,
     attack: &AttackStep,
+    asked: &Asked,
 ) -> Result<Vec<AttackReport>, Problem> {
     refuse_when_halted(server)?;
-    let aims = resolve::aims(&scene(server, cluster)?, attack)?;
+    let prepared = prepare(server, cluster, attack, asked.seed).await?;
     let connected = server.fleet.connected();
-    if let Some(aim) = aims.iter().find(|aim| !connected.contains(&aim.host)) {
+    if let Some(aim) = prepared.aims.iter().find(|aim| !connected.contains(&aim.host)) {
         let message = format!(
             "attack {}: the agent of host {} is not connected, so the fault could not be taken out either; nothing was begun",
             attack.label(),
@@ -50,24 +66,101 @@ pub async fn start(
         );
         return Err(problem(NOT_CONNECTED, message));
     }
-    Ok(join_all(aims.into_iter().map(|aim| inject(server, run.clone(), cluster, aim, attack.duration))).await)
+    let reserved = reserve(server, run, cluster, attack, asked, prepared).await?;
+    Ok(join_all(reserved.into_iter().map(|(aim, record)| inject(server, record, aim, attack.duration))).await)
+}
+
+/// Asks the guards and stores what is about to begin, as one step: the next attack's guards count it already. Stored
+/// before an agent is told: whatever happens then, the server knows that there is something to look after.
+async fn reserve(
+    server: &Server,
+    run: Option<RunStanding>,
+    cluster: &ClusterName,
+    attack: &AttackStep,
+    asked: &Asked,
+    prepared: Prepared,
+) -> Result<Vec<(Aim, AttackRecord)>, Problem> {
+    let Prepared { aims, seed, .. } = prepared;
+    let _one_at_a_time = server.starting.lock().await;
+    let wanted = wanted(cluster, attack, &aims, run, asked);
+    guards::admit(server, &wanted).await?;
+    let run = wanted.run.map(|run| run.run);
+    let chosen = Chosen {
+        target: attack.target.to_string(),
+        seed,
+        by: asked.by.clone(),
+        approved_by: asked.approved_by.clone(),
+    };
+    let mut reserved: Vec<(Aim, AttackRecord)> = Vec::new();
+    for aim in aims {
+        let report = preparing(&aim);
+        let record = AttackRecord { report, cluster: Some(cluster.clone()), run: run.clone() };
+        let stored = match server.store.save_attack(&record).await {
+            Ok(()) => server.store.save_choice(&record.report.id, &chosen).await,
+            Err(error) => Err(error),
+        };
+        reserved.push((aim, record));
+        if let Err(error) = stored {
+            // Nothing has reached an agent: what was reserved is given back, as far as the store takes it.
+            for (_, record) in reserved {
+                let report = AttackReport { state: AttackState::Refused, ..record.report.clone() };
+                keep(server, AttackRecord { report, ..record }).await;
+            }
+            return Err(store_failed(&error));
+        }
+    }
+    if matches!(attack.target.choose, Some(Choice::Random(_))) {
+        let hosts: Vec<&str> = reserved.iter().map(|(aim, _)| aim.host.as_str()).collect();
+        let text =
+            format!("attack {}: {} drawn from {} with seed {seed}", attack.label(), hosts.join(", "), attack.target);
+        let scope = Scope { cluster: Some(cluster.clone()), run, ..Scope::default() };
+        server.timeline.append(Severity::Info, EventKind::AttackStarted, text, scope).await;
+    }
+    Ok(reserved)
+}
+
+fn wanted<'a>(
+    cluster: &'a ClusterName,
+    attack: &'a AttackStep,
+    aims: &[Aim],
+    run: Option<RunStanding>,
+    asked: &'a Asked,
+) -> Wanted<'a> {
+    let hosts = aims.iter().map(|aim| aim.host.clone()).collect();
+    Wanted { cluster, label: attack.label(), kind: attack.fault.kind(), hosts, run, asked }
+}
+
+/// Resolves an attack now.
+async fn prepare(
+    server: &Server,
+    cluster: &ClusterName,
+    attack: &AttackStep,
+    seed: Option<u32>,
+) -> Result<Prepared, Problem> {
+    // The lowest bits of a random id are as random as any.
+    let drawn = || uuid::Uuid::new_v4().as_u64_pair().1 as u32;
+    let seed = seed.unwrap_or_else(drawn);
+    let scene = scene(server, cluster).await?;
+    let aims = resolve::aims(&scene, attack, u64::from(seed))?;
+    Ok(Prepared { scene, aims, seed })
 }
 
 /// The hosts that an attack means at this moment; nothing is begun.
 ///
 /// # Errors
 /// The selector selects nothing, or the fault makes no sense there.
-pub fn targets(server: &Server, cluster: &ClusterName, attack: &AttackStep) -> Result<Vec<HostName>, Problem> {
-    let aims = resolve::aims(&scene(server, cluster)?, attack)?;
-    Ok(aims.into_iter().map(|aim| aim.host).collect())
+pub async fn targets(server: &Server, cluster: &ClusterName, attack: &AttackStep) -> Result<Vec<HostName>, Problem> {
+    let prepared = prepare(server, cluster, attack, None).await?;
+    Ok(prepared.aims.into_iter().map(|aim| aim.host).collect())
 }
 
-fn scene(server: &Server, cluster: &ClusterName) -> Result<Scene, Problem> {
+async fn scene(server: &Server, cluster: &ClusterName) -> Result<Scene, Problem> {
     let view = server.keepers.view(cluster)?;
     let specs: Vec<ClusterSpec> = server.keepers.records().into_iter().map(|record| record.spec).collect();
+    let operations = guards::operations(server, &view).await?;
     Ok(Scene {
         cluster: cluster.clone(),
-        targets: resolve::targets(&view, &specs, &server.fleet.records()),
+        targets: resolve::targets(&view, &specs, &server.fleet.records(), &operations),
         server: server.link_address().ip(),
         lease: server.config.lease.into(),
     })
@@ -94,10 +187,9 @@ pub fn refuse_when_halted(server: &Server) -> Result<(), Problem> {
     })
 }
 
-async fn inject(server: &Server, run: Option<RunId>, cluster: &ClusterName, aim: Aim, duration: Span) -> AttackReport {
-    let id = AttackId(uuid::Uuid::now_v7().to_string());
-    let preparing = AttackReport {
-        id: id.clone(),
+fn preparing(aim: &Aim) -> AttackReport {
+    AttackReport {
+        id: AttackId(uuid::Uuid::now_v7().to_string()),
         host: aim.host.clone(),
         fault: aim.fault.clone(),
         state: AttackState::Preparing,
@@ -105,12 +197,12 @@ async fn inject(server: &Server, run: Option<RunId>, cluster: &ClusterName, aim:
         in_place: None,
         mechanism: String::new(),
         evidence: "sent to the agent".to_owned(),
-    };
-    // Before the agent is told: whatever happens then, the server knows that there is something to look after.
-    let record = AttackRecord { report: preparing.clone(), cluster: Some(cluster.clone()), run };
-    if let Err(error) = server.store.save_attack(&record).await {
-        return AttackReport { state: AttackState::Refused, evidence: store_failed(&error).message, ..preparing };
     }
+}
+
+async fn inject(server: &Server, record: AttackRecord, aim: Aim, duration: Span) -> AttackReport {
+    let preparing = record.report.clone();
+    let id = preparing.id.clone();
     let (fault, node) = (aim.fault.clone(), aim.node.clone());
     let spec = AttackSpec { id, fault, node, duration, severs_server: aim.severs_server };
     let sent_at = now();

@@ -1,11 +1,16 @@
 //! From an attack as written (roles, regions, tags) to exact faults on exact hosts. Pure.
 
-use crate::problem::{ATTACK, EMPTY_TARGET, problem};
+use crate::problem::{ATTACK, EMPTY_TARGET, SELECTOR, problem};
 use firedrill_api::http::Problem;
 use firedrill_fault::kinds::{self, Kind, Scope};
 use firedrill_model::attack::Peers;
 use firedrill_model::experiment::AttackStep;
-use firedrill_model::{ClusterName, ClusterSpec, ClusterView, Fault, HostName, NodeName, Role, Selector, Span, Target};
+use firedrill_model::guard::OperationFact;
+use firedrill_model::selector::DatabaseFacts;
+use firedrill_model::{
+    ClusterName, ClusterSpec, ClusterView, Fault, HostName, NodeName, NodeView, OperationKind, Role, Selector, Span,
+    Target,
+};
 use firedrill_store::HostRecord;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -34,10 +39,20 @@ pub(super) struct Aim {
 
 /// The hosts that an attack on a cluster may touch: its own and those of no cluster, with the roles of now. A host
 /// that serves only other clusters is never in reach, whatever the selector says.
-pub(super) fn targets(view: &ClusterView, specs: &[ClusterSpec], hosts: &[HostRecord]) -> Vec<Target> {
+pub(super) fn targets(
+    view: &ClusterView,
+    specs: &[ClusterSpec],
+    hosts: &[HostRecord],
+    operations: &[OperationFact],
+) -> Vec<Target> {
     let mut targets = BTreeMap::new();
-    let role =
-        |host: &HostName| view.nodes.iter().find(|node| node.host == *host).map(|node| (node.name.clone(), node.role));
+    let node = |host: &HostName| view.nodes.iter().find(|node| node.host == *host);
+    let role = |host: &HostName| node(host).map(|node| (node.name.clone(), node.role));
+    let database = |host: &HostName, serves: bool| DatabaseFacts {
+        cluster: serves.then(|| view.cluster.clone()),
+        behind: node(host).and_then(behind),
+        donor: node(host).is_some_and(|node| is_donor(&node.name, operations)),
+    };
     for record in hosts {
         let serves = |spec: &&ClusterSpec| {
             spec.nodes.iter().any(|node| node.host == record.name)
@@ -55,6 +70,7 @@ pub(super) fn targets(view: &ClusterView, specs: &[ClusterSpec], hosts: &[HostRe
             region: record.region.clone(),
             tags: record.tags.clone(),
             node: role(&record.name),
+            database: database(&record.name, serves_this),
         };
         targets.insert(record.name.clone(), target);
     }
@@ -66,24 +82,44 @@ pub(super) fn targets(view: &ClusterView, specs: &[ClusterSpec], hosts: &[HostRe
             region: Some(node.region.clone()),
             tags: BTreeMap::new(),
             node: Some((node.name.clone(), node.role)),
+            database: database(&node.host, true),
         });
     }
     targets.into_values().collect()
 }
 
-/// The faults that an attack means now, by host.
-pub(super) fn aims(scene: &Scene, attack: &AttackStep) -> Result<Vec<Aim>, Problem> {
+/// How far a node is behind; nothing for a primary, which is behind nobody.
+fn behind(node: &NodeView) -> Option<(u64, u64)> {
+    if node.role == Role::Primary {
+        return None;
+    }
+    let status = node.observation.as_ref().and_then(|observation| observation.status.as_ref());
+    let lag = status.and_then(|status| status.replication.as_ref()).and_then(|replication| replication.lag);
+    let lag = lag.map(|lag| u64::try_from(lag.0.as_micros()).unwrap_or(u64::MAX));
+    match (lag, node.behind) {
+        (None, None) => None,
+        (lag, behind) => Some((lag.unwrap_or(0), behind.unwrap_or(0))),
+    }
+}
+
+/// Another node is being copied from it.
+fn is_donor(node: &NodeName, operations: &[OperationFact]) -> bool {
+    operations.iter().any(|one| one.kind == OperationKind::Clone && one.partner.as_ref() == Some(node))
+}
+
+/// The faults that an attack means now, by host; `draw` is the random number of the choice.
+pub(super) fn aims(scene: &Scene, attack: &AttackStep, draw: u64) -> Result<Vec<Aim>, Problem> {
     let wrong = |message: String| problem(ATTACK, format!("attack {}: {message}", attack.label()));
     firedrill_fault::check(&attack.fault).map_err(|problem| wrong(problem.to_string()))?;
     let kind = kinds::find(&attack.fault.kind).ok_or_else(|| wrong("there is no such kind".to_owned()))?;
     let chosen = if attack.target.hosts.is_empty() && needs_node(kind, &attack.fault) {
         // A region means its databases; a host that was named and has none is a mistake.
         let databases: Vec<Target> = scene.targets.iter().filter(|target| target.node.is_some()).cloned().collect();
-        select_of(scene, &databases, &attack.target, "target")?.into_iter().cloned().collect()
+        select_of(scene, &databases, &attack.target, "target", draw)?.into_iter().cloned().collect()
     } else {
-        select(scene, &attack.target, "target")?.into_iter().cloned().collect::<Vec<Target>>()
+        select_of(scene, &scene.targets, &attack.target, "target", draw)?.into_iter().cloned().collect::<Vec<Target>>()
     };
-    chosen.iter().map(|target| aim(scene, target, attack, kind)).collect()
+    chosen.iter().map(|target| aim(scene, target, attack, kind, draw)).collect()
 }
 
 /// It is done to a database server, not to its host.
@@ -95,7 +131,7 @@ fn needs_node(kind: &Kind, fault: &Fault) -> bool {
     }
 }
 
-fn aim(scene: &Scene, target: &Target, attack: &AttackStep, kind: &Kind) -> Result<Aim, Problem> {
+fn aim(scene: &Scene, target: &Target, attack: &AttackStep, kind: &Kind, draw: u64) -> Result<Aim, Problem> {
     let node = target.node.as_ref().map(|(node, _)| node.clone());
     if needs_node(kind, &attack.fault) && node.is_none() {
         let (label, host, cluster) = (attack.label(), &target.host, &scene.cluster);
@@ -109,7 +145,7 @@ fn aim(scene: &Scene, target: &Target, attack: &AttackStep, kind: &Kind) -> Resu
     for name in kind.shape.peer_parameters() {
         let Some(written) = fault.parameters.get_mut(&name) else { continue };
         let Ok(Peers::Selected(selector)) = serde_json::from_value(written.clone()) else { continue };
-        let addresses = addresses(scene, target, &selector, &name)?;
+        let addresses = addresses(scene, target, &selector, &name, draw)?;
         *written = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().into();
     }
     let severs_server = firedrill_fault::cuts_off(&fault, scene.lease) && reaches_server(scene, &fault);
@@ -127,12 +163,18 @@ fn reaches_server(scene: &Scene, fault: &Fault) -> bool {
 }
 
 /// The addresses of a selector, those of the target itself left out.
-fn addresses(scene: &Scene, target: &Target, selector: &Selector, what: &str) -> Result<Vec<IpAddr>, Problem> {
+fn addresses(
+    scene: &Scene,
+    target: &Target,
+    selector: &Selector,
+    what: &str,
+    draw: u64,
+) -> Result<Vec<IpAddr>, Problem> {
     let hosts = Selector { server: false, ..selector.clone() };
     let mut addresses: Vec<IpAddr> = if selector.server && hosts.is_empty() {
         Vec::new()
     } else {
-        select(scene, &hosts, what)?.into_iter().map(|peer| peer.address).collect()
+        select_of(scene, &scene.targets, &hosts, what, draw)?.into_iter().map(|peer| peer.address).collect()
     };
     if selector.server {
         addresses.push(scene.server);
@@ -144,16 +186,11 @@ fn addresses(scene: &Scene, target: &Target, selector: &Selector, what: &str) ->
         // An empty list would mean everybody, the opposite of what was written.
         let message = format!(
             "the only host that `{what}` selects ({}) is the target {} itself; choose others",
-            describe(selector),
-            target.host
+            selector, target.host
         );
         return Err(problem(EMPTY_TARGET, message));
     }
     Ok(addresses)
-}
-
-fn select<'a>(scene: &'a Scene, selector: &Selector, what: &str) -> Result<Vec<&'a Target>, Problem> {
-    select_of(scene, &scene.targets, selector, what)
 }
 
 fn select_of<'a>(
@@ -161,33 +198,25 @@ fn select_of<'a>(
     targets: &'a [Target],
     selector: &Selector,
     what: &str,
+    draw: u64,
 ) -> Result<Vec<&'a Target>, Problem> {
-    let chosen = selector.select(targets);
+    let elsewhere = selector.cluster.as_ref().filter(|named| **named != scene.cluster);
+    let contradiction = elsewhere.map_or_else(
+        || selector.contradiction(),
+        |named| Some(format!("it names cluster {named}, but the attack is on cluster {}", scene.cluster)),
+    );
+    if let Some(contradiction) = contradiction {
+        return Err(problem(SELECTOR, format!("the {what} ({selector}) contradicts itself: {contradiction}")));
+    }
+    let chosen = selector.select(targets, draw);
     if chosen.is_empty() {
         let message = format!(
-            "no host of cluster {} matches the {what} {}; `firedrill cluster show {}` lists nodes with their roles, `firedrill host list` hosts with their tags",
+            "no host of cluster {} matches the {what} ({}); `firedrill cluster show {}` lists nodes with their roles, `firedrill host list` hosts with their tags",
             scene.cluster,
-            describe(selector),
+            if selector.is_empty() { "empty selector".to_owned() } else { selector.to_string() },
             scene.cluster
         );
         return Err(problem(EMPTY_TARGET, message));
     }
     Ok(chosen)
-}
-
-/// A selector as a person would write it.
-pub(super) fn describe(selector: &Selector) -> String {
-    let mut parts = Vec::new();
-    let list = |names: Vec<&str>| names.join(", ");
-    if !selector.nodes.is_empty() {
-        parts.push(format!("nodes: {}", list(selector.nodes.iter().map(NodeName::as_str).collect())));
-    }
-    if !selector.hosts.is_empty() {
-        parts.push(format!("hosts: {}", list(selector.hosts.iter().map(HostName::as_str).collect())));
-    }
-    parts.extend(selector.role.map(|role: Role| format!("role: {role}")));
-    parts.extend(selector.region.as_ref().map(|region| format!("region: {region}")));
-    parts.extend(selector.tags.iter().map(|(key, value)| format!("tag {key}: {value}")));
-    parts.extend(selector.server.then(|| "server: true".to_owned()));
-    if parts.is_empty() { "(empty selector)".to_owned() } else { format!("({})", parts.join("; ")) }
 }

@@ -1,4 +1,5 @@
-use super::resolve::{Scene, aims, targets};
+use super::resolve::{self, Aim, Scene, targets};
+use firedrill_api::http::Problem;
 use firedrill_model::cluster::{Endpoint, NodeSpec, Policy};
 use firedrill_model::experiment::AttackStep;
 use firedrill_model::{
@@ -19,6 +20,7 @@ fn target(name: &str, address: &str, region: &str, role: Option<Role>) -> Target
         region: Some(region.parse().expect("a name")),
         tags: BTreeMap::new(),
         node: role.map(|role| (name.parse().expect("a name"), role)),
+        database: Default::default(),
     }
 }
 
@@ -54,7 +56,11 @@ fn partition(peers: Option<Selector>, target: Selector) -> AttackStep {
     attack(peers.into_iter().fold(fault, |fault, peers| fault.with("peers", peers)), target)
 }
 
-fn peers(aim: &super::Aim) -> Option<Vec<String>> {
+fn aims(scene: &Scene, attack: &AttackStep) -> Result<Vec<Aim>, Problem> {
+    resolve::aims(scene, attack, 0)
+}
+
+fn peers(aim: &Aim) -> Option<Vec<String>> {
     aim.fault.parameters.get("peers").map(|peers| serde_json::from_value(peers.clone()).expect("addresses"))
 }
 
@@ -96,11 +102,11 @@ fn a_region_means_its_databases_when_only_they_can_be_hit() {
 fn an_empty_target_names_the_selector() {
     let selector = Selector { role: Some(Role::PseudoReplica), ..region("east") };
     let problem = aims(&scene(), &attack(Fault::new("pause"), selector)).expect_err("nobody");
-    assert!(problem.message.contains("(role: pseudo-replica; region: east)"), "{problem}");
+    assert!(problem.message.contains("(role=pseudo-replica,region=east)"), "{problem}");
     let problem = aims(&scene(), &attack(Fault::new("pause"), Selector::default())).expect_err("nobody");
     assert!(problem.message.contains("(empty selector)"), "{problem}");
     let problem = aims(&scene(), &partition(Some(region("north")), role(Role::Primary))).expect_err("no peers");
-    assert!(problem.message.contains("the peers (region: north)"), "{problem}");
+    assert!(problem.message.contains("the peers (region=north)"), "{problem}");
 }
 
 #[test]
@@ -207,9 +213,20 @@ fn hosts_of_other_clusters_are_out_of_reach() {
         policy: Policy::default(),
         at: Timestamp(0),
     };
-    let seen = targets(&view, &specs, &[record("vault-1"), record("backup-1")]);
+    let seen = targets(&view, &specs, &[record("vault-1"), record("backup-1")], &[]);
     let names: Vec<_> = seen.iter().map(|target| target.host.as_str()).collect();
     // The backup host belongs to nobody; the node's host counts though its agent has never been here.
     assert_eq!(names, ["backup-1", "east-1"]);
     assert_eq!(seen[1].node.as_ref().map(|(_, role)| *role), Some(Role::Replica));
+}
+
+#[test]
+fn a_target_that_contradicts_itself_is_refused() {
+    let selector = |text: &str| text.parse::<Selector>().expect("a selector");
+    let problem = aims(&scene(), &attack(Fault::new("pause"), selector("cluster=bank,role=primary"))).expect_err("no");
+    assert_eq!(problem.code, "S070");
+    assert!(problem.message.contains("names cluster bank, but the attack is on cluster shop"), "{problem}");
+    let both = Selector { limit: Some(1), ..selector("role=replica,choose=1") };
+    let problem = aims(&scene(), &attack(Fault::new("pause"), both)).expect_err("no");
+    assert_eq!(problem.code, "S070", "{problem}");
 }

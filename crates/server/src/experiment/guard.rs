@@ -1,13 +1,18 @@
 //! Whether a run may start at all. Nothing has been touched yet when one of these says no.
 
 use crate::Server;
+use crate::clock::now;
+use crate::guards::{self, Asked};
 use crate::problem::{CLUSTER, refusal, store_failed};
 use crate::runs::RunGuard;
 use firedrill_api::http::{Problem, StartRun};
-use firedrill_model::ClusterName;
-use firedrill_model::experiment::{Experiment, StepSpec};
+use firedrill_model::experiment::{AttackStep, Experiment, StepSpec};
+use firedrill_model::guard::{Answer, Guard, RunStanding};
 use firedrill_model::workload::Login;
+use firedrill_model::{ClusterName, RunId, Span};
 use firedrill_store::ClusterRecord;
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// A rung below has not passed.
 const RUNG: &str = "S020";
@@ -20,12 +25,35 @@ pub(super) struct Admitted {
     pub(super) cluster: ClusterRecord,
     pub(super) login: Option<Login>,
     pub(super) guard: RunGuard,
+    pub(super) asked: Asked,
 }
 
+/// A cluster that has just been repaired may need a moment until its view says so.
+const SETTLE_WITHIN: Span = Span::secs(10);
+/// How often it is looked at meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
 /// Asks every guard.
-pub(super) async fn admit(server: &Server, experiment: Experiment, request: &StartRun) -> Result<Admitted, Problem> {
+pub(super) async fn admit(
+    server: &Server,
+    experiment: Experiment,
+    request: &StartRun,
+    asked: Asked,
+) -> Result<Admitted, Problem> {
+    let (cluster, login) = may_begin(server, &experiment, request).await?;
+    let guard = server.runs.begin(&super::new_run_id(), &cluster.spec.name)?;
+    attacks_may_begin(server, &cluster.spec.name, &experiment, guard.run(), &asked).await?;
+    Ok(Admitted { experiment, cluster, login, guard, asked })
+}
+
+/// Everything beside the guards of attacks and the runs that are under way.
+pub(super) async fn may_begin(
+    server: &Server,
+    experiment: &Experiment,
+    request: &StartRun,
+) -> Result<(ClusterRecord, Option<Login>), Problem> {
     crate::attacks::refuse_when_halted(server)?;
-    let cluster = cluster(server, &experiment, request)?;
+    let cluster = cluster(server, experiment, request)?;
     let name = &cluster.spec.name;
     if let (Some(rung), false) = (experiment.rung, request.force) {
         rung_below_has_passed(server, name, rung).await?;
@@ -43,9 +71,7 @@ pub(super) async fn admit(server: &Server, experiment: Experiment, request: &Sta
             return Err(refusal(NO_LOAD, text));
         }
     }
-    first_target_is_there(server, &cluster, &experiment)?;
-    let guard = server.runs.begin(&super::new_run_id(), name)?;
-    Ok(Admitted { experiment, cluster, login, guard })
+    Ok((cluster, login))
 }
 
 /// The cluster that a run is meant for.
@@ -86,14 +112,64 @@ async fn rung_below_has_passed(server: &Server, cluster: &ClusterName, rung: u32
     ))
 }
 
-/// Roles may move during a run, but what is attacked first must be there now.
-fn first_target_is_there(server: &Server, cluster: &ClusterRecord, experiment: &Experiment) -> Result<(), Problem> {
-    let first = experiment.steps.iter().find_map(|step| match step {
-        StepSpec::Attack(attack) => Some(attack),
-        _ => None,
-    });
-    match first {
-        Some(attack) => crate::attacks::targets(server, &cluster.spec.name, attack).map(drop),
-        None => Ok(()),
+/// Roles may move during a run, so the guards are asked again before each attack. Now they are asked about the first
+/// one, which must be there, and whether what follows touches what is protected or needs a second person: a run is not
+/// begun that is known to stop half-way.
+async fn attacks_may_begin(
+    server: &Server,
+    cluster: &ClusterName,
+    experiment: &Experiment,
+    run: &RunId,
+    asked: &Asked,
+) -> Result<(), Problem> {
+    for (index, attack) in attacks(experiment).enumerate() {
+        let standing = standing(experiment, run);
+        if index == 0 {
+            when_settled(server, cluster, attack, &standing, asked).await?;
+        } else if let Ok(plan) = crate::attacks::plan(server, Some(standing), cluster, attack, asked).await {
+            let lasting = |answer: &Answer| matches!(answer.guard, Guard::Protected | Guard::Approval);
+            let answers: Vec<Answer> = plan.guards.into_iter().filter(lasting).collect();
+            guards::refuse(cluster, attack.label(), &answers)?;
+        }
     }
+    Ok(())
+}
+
+/// Asks about one attack; waits a while when only the cluster's state speaks against it.
+async fn when_settled(
+    server: &Server,
+    cluster: &ClusterName,
+    attack: &AttackStep,
+    standing: &RunStanding,
+    asked: &Asked,
+) -> Result<(), Problem> {
+    let end = now() + SETTLE_WITHIN;
+    loop {
+        let plan = crate::attacks::plan(server, Some(standing.clone()), cluster, attack, asked).await?;
+        let refused = guards::refuse(cluster, attack.label(), &plan.guards);
+        if refused.is_ok() || !may_settle(&plan.guards) || now() >= end {
+            return refused;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Only the cluster's state refuses, and that changes by itself.
+pub(super) fn may_settle(answers: &[Answer]) -> bool {
+    answers
+        .iter()
+        .filter(|answer| answer.stands())
+        .all(|answer| matches!(answer.guard, Guard::Degraded | Guard::Operation))
+}
+
+pub(super) fn attacks(experiment: &Experiment) -> impl Iterator<Item = &AttackStep> {
+    experiment.steps.iter().filter_map(|step| match step {
+        StepSpec::Attack(attack) => Some(attack.as_ref()),
+        _ => None,
+    })
+}
+
+/// A run that has not attacked yet.
+pub(super) fn standing(experiment: &Experiment, run: &RunId) -> RunStanding {
+    RunStanding { run: run.clone(), attacked: None, hit: BTreeSet::new(), overlap: experiment.overlap }
 }

@@ -23,6 +23,8 @@ pub(crate) struct Evidence<'a> {
     pub(crate) broken_steps: &'a [String],
     /// What the tool itself could not do.
     pub(crate) tool_errors: &'a [String],
+    /// Attacks that a guard refused: nothing was learnt of them.
+    pub(crate) refusals: &'a [String],
     /// The ledger's numbers.
     pub(crate) ledger: Option<&'a LedgerSummary>,
     /// Why the run was stopped early.
@@ -46,6 +48,7 @@ pub(crate) fn judge(evidence: &Evidence<'_>) -> Judgement {
         findings.push((result.verdict, format!("expected {}; came: {}", result.expected, result.observed)));
     }
     findings.extend(evidence.tool_errors.iter().map(|error| (Verdict::Error, error.clone())));
+    findings.extend(evidence.refusals.iter().map(|refusal| (Verdict::Inconclusive, refusal.clone())));
     findings.extend(evidence.broken_steps.iter().map(|step| (Verdict::Failed, step.clone())));
     findings.extend(attack_findings(evidence));
     findings.extend(probe_findings(evidence.probes));
@@ -311,6 +314,7 @@ mod tests {
             probes: &case.probes,
             broken_steps: &[],
             tool_errors: &[],
+            refusals: &[],
             ledger: case.ledger.as_ref(),
             halted: case.halted,
         })

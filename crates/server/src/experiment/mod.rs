@@ -10,17 +10,21 @@ mod guard;
 mod judge;
 mod library;
 mod load;
+mod plan;
 mod run;
 mod watch;
 
 pub(crate) use guard::cluster;
 pub use library::library;
+pub use plan::plan;
 
 use crate::Server;
+use crate::guards::Asked;
 use crate::problem::{MALFORMED, not_found, problem};
 use firedrill_api::experiment_file;
 use firedrill_api::http::{Problem, RunStarted, StartRun};
 use firedrill_model::RunId;
+use firedrill_model::experiment::Experiment;
 use firedrill_model::report::{RunReport, RunState};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,15 +33,28 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// The file is not an experiment, its cluster is unknown, or a guard refuses: halted, another run on the cluster, an
-/// empty target, a rung below that has not passed.
+/// empty target, a rung below that has not passed, or one of [`crate::guards`].
 pub async fn start(server: Arc<Server>, request: StartRun) -> Result<RunStarted, Problem> {
-    let experiment = experiment_file::read(&request.yaml, &BTreeMap::new(), firedrill_fault::check)
-        .map_err(|error| problem(MALFORMED, format!("this is not an experiment:\n{error}")))?;
-    let admitted = guard::admit(&server, experiment, &request).await?;
+    let asked = Asked { overrides: request.overrides.clone(), ..Asked::by(crate::guards::NOBODY) };
+    start_for(server, request, asked).await
+}
+
+/// [`start`], on behalf of somebody.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_for(server: Arc<Server>, request: StartRun, asked: Asked) -> Result<RunStarted, Problem> {
+    let experiment = read(&request)?;
+    let admitted = guard::admit(&server, experiment, &request, asked).await?;
     let run = admitted.guard.run().clone();
     let began = run::Run::begin(server, admitted).await?;
     tokio::spawn(began.carry_out());
     Ok(RunStarted { run })
+}
+
+fn read(request: &StartRun) -> Result<Experiment, Problem> {
+    experiment_file::read(&request.yaml, &BTreeMap::new(), firedrill_fault::check)
+        .map_err(|error| problem(MALFORMED, format!("this is not an experiment:\n{error}")))
 }
 
 /// Stops a run: its attacks are taken out, its load is stopped, its report says halted.

@@ -3,7 +3,7 @@
 //! Every wait goes through [`Run::pause`], which keeps the eyes open meanwhile: it takes in samples and views, asks
 //! the `during` probes once a second, tests the abort conditions and the halt, and stores what there is so far.
 
-use super::guard::Admitted;
+use super::guard::{self, Admitted};
 use super::judge::{Evidence, judge};
 use super::watch::{Moment, Seen, abort_reason, is_met, measure};
 use super::{empty_report, environment, first_write, load};
@@ -15,6 +15,7 @@ use crate::{WorkloadItem, WorkloadNews};
 use firedrill_api::http::{Live, Problem};
 use firedrill_model::attack::{AttackReport, AttackState};
 use firedrill_model::experiment::{AttackStep, Condition, Measure, StepSpec, When};
+use firedrill_model::guard::RunStanding;
 use firedrill_model::report::{ProbeResult, RunReport, RunState};
 use firedrill_model::timeline::{EventKind, Scope};
 use firedrill_model::workload::WorkloadState;
@@ -64,11 +65,15 @@ pub(super) struct Run {
     load_host: Option<HostName>,
     load_state: Option<WorkloadState>,
     history: Option<PathBuf>,
+    /// When its first attack began.
+    attacked: Option<Timestamp>,
     effect_at: Option<Timestamp>,
     redundant_at: Option<Timestamp>,
     was_short: bool,
     broken_steps: Vec<String>,
     tool_errors: Vec<String>,
+    /// Attacks that a guard refused.
+    refusals: Vec<String>,
     halted: Option<String>,
     probing: bool,
     looked: Timestamp,
@@ -91,11 +96,13 @@ impl Run {
             load_host: None,
             load_state: None,
             history: None,
+            attacked: None,
             effect_at: None,
             redundant_at: None,
             was_short: false,
             broken_steps: vec![],
             tool_errors: vec![],
+            refusals: vec![],
             halted: None,
             probing: false,
         };
@@ -164,9 +171,14 @@ impl Run {
     }
 
     async fn attack(&mut self, step: &AttackStep) -> bool {
-        let run = self.report.run.clone();
-        match crate::attacks::start(&self.server, Some(run), &self.report.cluster, step).await {
+        if !self.settled_for(step).await {
+            return false;
+        }
+        let (standing, began) = (self.standing(), now());
+        let asked = self.admitted.asked.clone();
+        match crate::attacks::start(&self.server, Some(standing), &self.report.cluster, step, &asked).await {
             Ok(reports) => {
+                self.attacked = self.attacked.or(Some(began));
                 let landed = reports.iter().all(|report| report.state == AttackState::Active);
                 if landed {
                     self.effect_at = self.effect_at.or_else(|| reports.iter().map(|report| report.at).min());
@@ -175,9 +187,42 @@ impl Run {
                 reports.into_iter().for_each(|report| self.keep(report));
                 landed
             }
+            Err(problem) if problem.refused => {
+                self.refusals.push(problem.message);
+                false
+            }
             Err(problem) => {
                 self.tool_errors.push(format!("attack {} could not be made: {problem}", step.label()));
                 false
+            }
+        }
+    }
+
+    /// What this run has done itself so far.
+    fn standing(&self) -> RunStanding {
+        let hit = self.report.attacks.iter().filter(|attack| attack.state != AttackState::Refused);
+        RunStanding {
+            attacked: self.attacked,
+            hit: hit.map(|attack| attack.host.clone()).collect(),
+            ..guard::standing(&self.report.experiment, &self.report.run)
+        }
+    }
+
+    /// Waits while only the cluster's state speaks against an attack, as before a probe: a steady state has moments in
+    /// which a replica lags. Whatever is the matter then, the attack itself says. False when the run is to stop.
+    async fn settled_for(&mut self, step: &AttackStep) -> bool {
+        let end = now() + STEADY_WITHIN;
+        let asked = self.admitted.asked.clone();
+        loop {
+            let standing = Some(self.standing());
+            let plan = crate::attacks::plan(&self.server, standing, &self.report.cluster, step, &asked).await;
+            let Ok(plan) = plan else { return true };
+            let refused = plan.guards.iter().any(firedrill_model::guard::Answer::stands);
+            if !refused || !guard::may_settle(&plan.guards) || now() >= end {
+                return true;
+            }
+            if self.pause(Span::millis(100), &Until::Time).await == Woken::Stopped {
+                return false;
             }
         }
     }
@@ -434,6 +479,7 @@ impl Run {
             probes: &self.report.probes,
             broken_steps: &self.broken_steps,
             tool_errors: &self.tool_errors,
+            refusals: &self.refusals,
             ledger: self.report.ledger.as_ref(),
             halted: self.halted.as_deref(),
         });

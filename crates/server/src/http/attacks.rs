@@ -2,7 +2,9 @@
 
 use super::LIST_ROWS;
 use super::body::Body;
+use super::person::Person;
 use crate::attacks as attacking;
+use crate::guards::approvals;
 use crate::problem::Failure;
 use crate::server::Server;
 use axum::Json;
@@ -21,9 +23,10 @@ pub(super) async fn list(State(server): State<Arc<Server>>) -> Result<Json<Vec<A
 /// `POST /attacks`.
 pub(super) async fn start(
     State(server): State<Arc<Server>>,
+    Person(by): Person,
     Body(start): Body<StartAttack>,
 ) -> Result<Json<Vec<AttackReport>>, Failure> {
-    Ok(Json(attacking::start(&server, None, &start.cluster, &start.attack).await?))
+    Ok(Json(approvals::start_attack(&server, start, &by).await?))
 }
 
 /// `POST /attacks/{attack}/undo`.

@@ -4,10 +4,12 @@ mod attacks;
 mod body;
 mod clusters;
 mod events;
+mod guards;
 mod health;
 mod hosts;
 mod operations;
 mod origin;
+mod person;
 mod runs;
 mod schedules;
 mod status;
@@ -56,6 +58,12 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
         .route("/templates/{template}", get(templates::show).delete(templates::remove))
         .route("/templates/{template}/preview", post(templates::preview))
         .route("/templates/{template}/start", post(templates::start))
+        .route("/attacks/plan", post(guards::plan_attack))
+        .route("/runs/plan", post(guards::plan_run))
+        .route("/guards", get(guards::show).put(guards::set))
+        .route("/guards/overrides", get(guards::overrides))
+        .route("/approvals", get(guards::approvals))
+        .route("/approvals/{id}", post(guards::approve))
         .route("/timeline", get(timeline::list))
         .route("/events", get(events::stream))
         .merge(schedules::routes());

@@ -2,7 +2,9 @@
 
 use super::LIST_ROWS;
 use super::body::Body;
+use super::person::Person;
 use crate::experiment;
+use crate::guards::approvals;
 use crate::problem::{Failure, not_found};
 use crate::server::{Server, run_entry};
 use axum::Json;
@@ -25,9 +27,10 @@ pub(super) async fn list(State(server): State<Arc<Server>>) -> Result<Json<Vec<R
 /// `POST /runs`.
 pub(super) async fn start(
     State(server): State<Arc<Server>>,
+    Person(by): Person,
     Body(start): Body<StartRun>,
 ) -> Result<Json<RunStarted>, Failure> {
-    Ok(Json(experiment::start(server, start).await?))
+    Ok(Json(approvals::start_run(server, start, &by).await?))
 }
 
 /// `GET /runs/{run}`.

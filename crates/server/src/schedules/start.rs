@@ -3,6 +3,7 @@
 use super::{Facts, Subject, attempts, of_rung, plan_of, rungs, say, services, settle, subject};
 use crate::Server;
 use crate::experiment;
+use crate::guards::Asked;
 use crate::problem::store_failed;
 use firedrill_api::http::{Problem, StartRun};
 use firedrill_model::{Severity, Span, Timestamp};
@@ -152,9 +153,10 @@ async fn start(
         yaml: subject.yaml,
         cluster: Some(occurrence.cluster.clone()),
         force: record.schedule.force,
-        login: None,
+        ..StartRun::default()
     };
-    occurrence.outcome = match experiment::start(Arc::clone(server), request).await {
+    let asked = Asked::by(&format!("schedule {}", occurrence.schedule));
+    occurrence.outcome = match experiment::start_for(Arc::clone(server), request, asked).await {
         Ok(started) => Outcome::Running { run: started.run },
         Err(Problem { code, message, refused: true }) => Outcome::Refused { code, why: message },
         Err(Problem { code, message, .. }) => Outcome::Broken { code, why: message },

@@ -51,15 +51,14 @@ pub async fn preview(server: &Server, name: &str, fill: &FillTemplate) -> Result
     let (yaml, experiment) = filled.map_err(|wrong| problem(MALFORMED, wrong.to_string()))?;
     let start = start_of(yaml.clone(), fill);
     let cluster = experiment::cluster(server, &experiment, &start)?.spec.name;
-    let attacks = attacks_of(&experiment);
-    let planned = attacks.map(|attack| {
-        let (hosts, obstacle) = match attacks::targets(server, &cluster, attack) {
+    let mut attacks = Vec::new();
+    for attack in attacks_of(&experiment) {
+        let (hosts, obstacle) = match attacks::targets(server, &cluster, attack).await {
             Ok(hosts) => (hosts, None),
             Err(why) => (Vec::new(), Some(why.message)),
         };
-        PlannedAttack { fault: attack.fault.clone(), duration: attack.duration, hosts, obstacle }
-    });
-    let attacks = planned.collect();
+        attacks.push(PlannedAttack { fault: attack.fault.clone(), duration: attack.duration, hosts, obstacle });
+    }
     Ok(TemplatePreview { yaml, cluster, attacks })
 }
 
@@ -132,7 +131,7 @@ fn of_run(experiment: &Experiment, name: &str, title: Option<&str>) -> Result<Te
 }
 
 fn start_of(yaml: String, fill: &FillTemplate) -> StartRun {
-    StartRun { yaml, cluster: fill.cluster.clone(), force: fill.force, login: None }
+    StartRun { yaml, cluster: fill.cluster.clone(), force: fill.force, ..StartRun::default() }
 }
 
 fn attacks_of(experiment: &Experiment) -> impl Iterator<Item = &firedrill_model::experiment::AttackStep> {

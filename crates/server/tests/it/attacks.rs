@@ -9,12 +9,13 @@ use firedrill_api::link::{Answer, Order, Upward};
 use firedrill_model::attack::{AttackReport, AttackState};
 use firedrill_model::command::FailureKind;
 use firedrill_model::experiment::AttackStep;
+use firedrill_model::guard::GuardPolicy;
 use firedrill_model::timeline::EventKind;
 use firedrill_model::{AttackId, AttackSpec, CommandFailure, Fault, Role, RunId, Selector, Span};
 use firedrill_store::AttackRecord;
 
 fn start(fault: Fault, target: Selector) -> StartAttack {
-    StartAttack { cluster: shop(), attack: AttackStep { name: None, fault, target, duration: Span::secs(30) } }
+    StartAttack::new(shop(), AttackStep { name: None, fault, target, duration: Span::secs(30) })
 }
 
 fn role(role: Role) -> Selector {
@@ -56,6 +57,8 @@ async fn fixture(script: Script) -> (Fixture, Agent) {
     let fixture = Fixture::new().await;
     let agent = Agent::connect(&fixture, "east-1", script).await;
     fixture.client.register_cluster(&register()).await.expect("registered");
+    // Nobody observes its nodes, so every guard of its state would refuse.
+    fixture.client.set_guards(&GuardPolicy::all_off()).await.expect("set");
     (fixture, agent)
 }
 
@@ -81,7 +84,7 @@ async fn an_empty_target_and_an_absent_agent_begin_nothing() {
     let message = |error: ClientError| error.to_string();
     let empty = fixture.client.start_attack(&start(Fault::new("pause"), role(Role::PseudoPrimary))).await;
     let empty = message(empty.expect_err("nobody"));
-    assert!(empty.contains("role: pseudo-primary"), "{empty}");
+    assert!(empty.contains("role=pseudo-primary"), "{empty}");
     let region = Selector { region: Some("east".parse().expect("a name")), ..Selector::default() };
     let absent =
         message(fixture.client.start_attack(&start(Fault::new("pause"), region)).await.expect_err("not there"));

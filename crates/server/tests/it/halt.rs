@@ -12,7 +12,7 @@ use firedrill_model::{AttackId, Fault, Role, RunId, Selector, Span};
 fn pause(role: Role) -> StartAttack {
     let target = Selector { role: Some(role), ..Selector::default() };
     let attack = AttackStep { name: None, fault: Fault::new("pause"), target, duration: Span::secs(30) };
-    StartAttack { cluster: shop(), attack }
+    StartAttack::new(shop(), attack)
 }
 
 fn undone(id: &str) -> AttackReport {

@@ -4,12 +4,13 @@ use crate::agent::{Agent, Link, Script};
 use crate::fixture::{Fixture, until};
 use firedrill_api::http::{Live, RegisterCluster};
 use firedrill_api::link::{Answer, Order, Upward};
+use firedrill_model::attack::{AttackReport, AttackState};
 use firedrill_model::cluster::{Endpoint, NodeSpec, Policy};
 use firedrill_model::observation::{ProcessState, Receiver, Replication, SemiSync, ServerStatus};
 use firedrill_model::operation::OperationState;
 use firedrill_model::workload::Login;
 use firedrill_model::{
-    ClusterName, ClusterSpec, NodeCommand, NodeName, NodeObservation, NodeReply, OperationKind, Role, Span,
+    AttackSpec, ClusterName, ClusterSpec, NodeCommand, NodeName, NodeObservation, NodeReply, OperationKind, Role, Span,
 };
 use firedrill_store::KeeperCommit;
 use futures_util::StreamExt;
@@ -128,9 +129,18 @@ impl Played {
 
     fn script(&self) -> Script {
         let played = self.clone();
+        let mut faults: Vec<AttackSpec> = Vec::new();
         Box::new(move |order| {
             Some(Ok(match order {
                 Order::Node { command } => Answer::Node { result: played.carry_out(command) },
+                Order::Inject { attack } => {
+                    faults.push(attack.clone());
+                    Answer::Attack { report: reported(attack, AttackState::Active) }
+                }
+                Order::Undo { attack } => {
+                    let spec = faults.iter().find(|spec| spec.id == *attack).expect("a fault of this host");
+                    Answer::Attack { report: reported(spec, AttackState::Undone) }
+                }
                 Order::Halt { .. } => Answer::Halted { reports: Vec::new() },
                 _ => Answer::Done,
             }))
@@ -139,6 +149,20 @@ impl Played {
 
     pub(crate) fn kill(&self, node: &NodeName) {
         self.0.lock().expect("whole").entry(node.clone()).or_default().gone = true;
+    }
+}
+
+/// What the agent of a node's host says of a fault on the node.
+fn reported(spec: &AttackSpec, state: AttackState) -> AttackReport {
+    AttackReport {
+        id: spec.id.clone(),
+        host: spec.node.as_ref().expect("a node's").as_str().parse().expect("a name"),
+        fault: spec.fault.clone(),
+        state,
+        at: firedrill_server::clock::now(),
+        in_place: None,
+        mechanism: "played".to_owned(),
+        evidence: "as asked".to_owned(),
     }
 }
 

@@ -6,6 +6,7 @@ mod cluster;
 mod enrolment;
 mod events;
 mod fixture;
+mod guards;
 mod halt;
 mod health;
 mod keeper;

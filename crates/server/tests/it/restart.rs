@@ -24,6 +24,7 @@ fn running() -> RunReport {
             steps: Vec::new(),
             expect: Vec::new(),
             abort_when: Vec::new(),
+            overlap: false,
         },
         cluster: shop(),
         state: RunState::Running,

@@ -2,6 +2,7 @@
 
 mod decisions;
 mod enrolment;
+mod guards;
 mod records;
 mod schedules;
 

@@ -115,6 +115,7 @@ fn run(id: &str, began: i64, state: RunState) -> RunReport {
             steps: Vec::new(),
             expect: Vec::new(),
             abort_when: Vec::new(),
+            overlap: false,
         },
         cluster: cluster("shop"),
         state,

@@ -4,6 +4,7 @@ mod local;
 
 use crate::args::{Attack, Connect};
 use crate::attack_options::StartAttack;
+use crate::commands::plan;
 use crate::exit::{Outcome, REFUSED, TOOL_ERROR};
 use crate::{connect, output};
 use anyhow::bail;
@@ -15,6 +16,8 @@ use serde_json::json;
 pub(crate) async fn run(command: Attack, connect: &Connect) -> anyhow::Result<Outcome> {
     match command {
         Attack::Kinds => kinds(connect.json),
+        Attack::Approve { id } => approve(&id, connect).await,
+        Attack::Approvals => approvals(connect).await,
         Attack::List => {
             let reports = connect::client(connect).await?.attacks().await?;
             print(&reports, connect.json)
@@ -32,16 +35,48 @@ pub(crate) async fn run(command: Attack, connect: &Connect) -> anyhow::Result<Ou
         }
         Attack::Undo { id: None, data, .. } => local::undo_all(&local::data_dir(data), connect.json).await,
         Attack::Start(start) => match *start {
-            StartAttack { fault, target: Some(target), cluster, duration, .. } => {
-                let attack = AttackStep { name: None, fault, target, duration };
+            StartAttack { fault, target: Some(target), cluster, duration, seed, dry_run, overrides, .. } => {
                 let client = connect::client(connect).await?;
-                let cluster = connect::cluster(&client, cluster).await?;
-                let reports = client.start_attack(&firedrill_api::http::StartAttack { cluster, attack }).await?;
-                print(&reports, connect.json)
+                let cluster = connect::cluster(&client, cluster.or_else(|| target.cluster.clone())).await?;
+                let attack = AttackStep { name: None, fault, target, duration };
+                let start = firedrill_api::http::StartAttack { cluster, attack, seed, overrides };
+                if dry_run {
+                    return plan::attack(&client.plan_attack(&start).await?, connect.json);
+                }
+                print(&client.start_attack(&start).await?, connect.json)
             }
             here => local::start(here, connect.json).await,
         },
     }
+}
+
+/// Begins what waits; the attack's own outcome decides about the exit status.
+async fn approve(id: &str, connect: &Connect) -> anyhow::Result<Outcome> {
+    let approved = connect::client(connect).await?.approve(id).await?;
+    match &approved.run {
+        Some(run) if !connect.json => {
+            output::text(&format!("run {run} is under way; `firedrill experiment show {run}` says how it stands"));
+            Ok(Outcome::done())
+        }
+        Some(_) => {
+            output::json(&approved)?;
+            Ok(Outcome::done())
+        }
+        None => print(&approved.attacks, connect.json),
+    }
+}
+
+async fn approvals(connect: &Connect) -> anyhow::Result<Outcome> {
+    let approvals = connect::client(connect).await?.approvals().await?;
+    if connect.json {
+        output::json(&approvals)?;
+        return Ok(Outcome::done());
+    }
+    let rows = approvals
+        .into_iter()
+        .map(|one| vec![one.id, output::name(&one.state), one.by, one.approved_by.unwrap_or_default(), one.text]);
+    output::table(&["REQUEST", "STATE", "ASKED BY", "APPROVED BY", "WHAT"], rows.collect())?;
+    Ok(Outcome::done())
 }
 
 /// The kinds; `firedrill attack start KIND --help` says the rest.
