@@ -8,6 +8,7 @@ use super::trials::{self, Preparation, Props, Trial};
 use anyhow::{Context, Result, bail};
 use firedrill_model::Timestamp;
 use firedrill_model::attack::AttackReport;
+use firedrill_model::guard::GuardPolicy;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::io::{Read as _, Write as _};
@@ -53,6 +54,8 @@ pub(super) fn speed(ground: &Ground, runs: Runs) -> Result<Section> {
     let fleet = ground.up_with(&["--storage-layer"])?;
     fleet.sql("CREATE TABLE app.numbers (id INT AUTO_INCREMENT PRIMARY KEY, x INT)")?;
     let server = Server { address: address(&fleet)?, cluster: fleet.status.cluster.clone() };
+    // One attack after the other on a cluster that each leaves behind degraded is what guards are for.
+    server.ask("PUT", "/api/v1/guards", &serde_json::to_string(&GuardPolicy::all_off())?)?;
     let mut section = Section::default();
     let (starts, outs) = every_kind(&fleet, &server, runs, &mut section)?;
     let text = format!("{} starts that wait for nothing", starts.0.len());
