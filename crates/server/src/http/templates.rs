@@ -1,6 +1,7 @@
 //! Templates.
 
 use super::body::Body;
+use super::person::Person;
 use crate::problem::Failure;
 use crate::server::Server;
 use crate::templates;
@@ -49,7 +50,8 @@ pub(super) async fn preview(
 pub(super) async fn start(
     State(server): State<Arc<Server>>,
     Path(name): Path<String>,
+    Person(by): Person,
     Body(fill): Body<FillTemplate>,
 ) -> Result<Json<RunStarted>, Failure> {
-    Ok(Json(templates::start(server, &name, &fill).await?))
+    Ok(Json(templates::start(server, &name, &fill, &by).await?))
 }

@@ -4,6 +4,7 @@
 
 mod library;
 
+use crate::guards::approvals;
 use crate::problem::{EMPTY_TARGET, MALFORMED, not_found, problem, refusal, store_failed};
 use crate::server::Server;
 use crate::{attacks, clock, experiment};
@@ -62,16 +63,16 @@ pub async fn preview(server: &Server, name: &str, fill: &FillTemplate) -> Result
     Ok(TemplatePreview { yaml, cluster, attacks })
 }
 
-/// Starts the experiment with these values, past the same guards as any other.
+/// Starts the experiment with these values for that person, past the same guards as any other.
 ///
 /// # Errors
 /// As [`preview`]; a guard refuses.
-pub async fn start(server: Arc<Server>, name: &str, fill: &FillTemplate) -> Result<RunStarted, Problem> {
+pub async fn start(server: Arc<Server>, name: &str, fill: &FillTemplate, by: &str) -> Result<RunStarted, Problem> {
     let preview = preview(&server, name, fill).await?;
     if let Some(PlannedAttack { fault, obstacle: Some(why), .. }) = preview.attacks.first() {
         return Err(problem(EMPTY_TARGET, format!("template {name}: {} would strike nothing: {why}", fault.kind)));
     }
-    experiment::start(server, start_of(preview.yaml, fill)).await
+    approvals::start_run(server, start_of(preview.yaml, fill), by).await
 }
 
 /// Keeps a template of one's own: a file's text, or the experiment of a past run.
