@@ -9,7 +9,12 @@ use firedrill_host::process::Identity;
 use firedrill_model::NodeName;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+/// Both questions take milliseconds; one that hangs must not keep a person waiting.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Where a server says it is; relative to its data when the option was.
 const PID_FILE: &str = "SELECT IF(@@pid_file LIKE '/%', @@pid_file, CONCAT(@@datadir, @@pid_file))";
@@ -56,10 +61,13 @@ impl Admin {
         let reached = UnixStream::connect(socket).await.and_then(|stream| stream.peer_cred());
         let listener = reached.map_err(|problem| EngineError::file("connect to", socket, problem))?.pid();
         let pid = listener.and_then(|pid| u32::try_from(pid).ok()).unwrap_or_default();
-        let mut session = Sessions::administrator_at(socket).connect().await?;
-        let answer = session.run(PID_FILE).await?;
+        let asked = timeout(ANSWERED_WITHIN, async {
+            let mut session = Sessions::administrator_at(socket).connect().await?;
+            Ok::<_, EngineError>((session.run(PID_FILE).await?, session.run(REPLICAS).await?))
+        });
+        let late = |_| EngineError::TimedOut(format!("the server at {} does not answer", socket.display()));
+        let (answer, dumps) = asked.await.map_err(late)??;
         let pid_file = answer.first().and_then(|table| table.first()?.at(0)).map(PathBuf::from).unwrap_or_default();
-        let dumps = session.run(REPLICAS).await?;
         let replicas = dumps.first().into_iter().flat_map(Table::rows).filter_map(|row| row.at(0).map(str::to_owned));
         Ok(Self {
             node,
