@@ -1,5 +1,7 @@
 //! The typed client of the HTTP API: one method per line of the table in [`crate::http`].
 
+mod access;
+
 use crate::http::{
     Accepted, Done, ExperimentEntry, Halted, HostView, Live, NodeFingerprint, Problem, Reason, RegisterCluster,
     RunEntry, RunStarted, StartAttack, StartRun, Status, Token,
@@ -14,6 +16,7 @@ use reqwest::{Method, RequestBuilder, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The server listens on the same machine: a connection that takes longer than this will not come.
@@ -102,10 +105,18 @@ pub struct LiveMessage {
 }
 
 /// Calls one server. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Client {
     base: String,
     http: reqwest::Client,
+    credential: Option<Arc<str>>,
+}
+
+impl std::fmt::Debug for Client {
+    /// Without the secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("base", &self.base).finish_non_exhaustive()
+    }
 }
 
 impl Client {
@@ -129,7 +140,13 @@ impl Client {
             .tls_certs_only(Vec::new())
             .build()
             .map_err(|_| address())?;
-        Ok(Self { base: base_url.trim_end_matches('/').to_owned(), http })
+        Ok(Self { base: base_url.trim_end_matches('/').to_owned(), http, credential: None })
+    }
+
+    /// Shows that secret, of an API token or a session, with each call.
+    #[must_use]
+    pub fn with_credential(self, secret: &str) -> Self {
+        Self { credential: Some(secret.into()), ..self }
     }
 
     /// The address that it was made with, without a slash at the end.
@@ -357,7 +374,11 @@ impl Client {
     }
 
     fn call(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, self.url(path))
+        let request = self.http.request(method, self.url(path));
+        match &self.credential {
+            Some(secret) => request.bearer_auth(secret),
+            None => request,
+        }
     }
 
     async fn get<A: DeserializeOwned>(&self, path: &str) -> Result<A, ClientError> {

@@ -60,6 +60,7 @@ pub(crate) fn kind(kind: EventKind) -> String {
         EventKind::Route => "gateway".into(),
         EventKind::Agent => "agent".into(),
         EventKind::Server => "server".into(),
+        EventKind::Person => "person".into(),
     }
 }
 

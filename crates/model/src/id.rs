@@ -95,6 +95,10 @@ names! {
     ClusterName;
     /// A failure domain: a data centre or cloud region.
     RegionName;
+    /// Somebody who can log in.
+    UserName;
+    /// Some users who share what they may do.
+    TeamName;
 }
 
 macro_rules! ids {

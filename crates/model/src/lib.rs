@@ -8,6 +8,7 @@
 //! **Where to begin**: [`cluster`] (what a fleet is), then [`command`] (what can be asked of a node), then
 //! [`experiment`] (what a user writes) and [`report`] (what they get back).
 
+pub mod access;
 pub mod attack;
 pub mod cluster;
 pub mod command;
@@ -27,7 +28,10 @@ pub use attack::{AttackSpec, Fault, Selector, Target};
 pub use cluster::{ClusterSpec, Durability, Endpoint, NodeSpec, Policy, Role};
 pub use command::{CommandFailure, NodeCommand, NodeReply};
 pub use gtid::{Gtid, GtidPos, GtidState};
-pub use id::{AttackId, ClusterName, Generation, HostName, InstructionId, NodeName, OperationId, RegionName, RunId};
+pub use id::{
+    AttackId, ClusterName, Generation, HostName, InstructionId, NodeName, OperationId, RegionName, RunId, TeamName,
+    UserName,
+};
 pub use observation::NodeObservation;
 pub use operation::{Operation, OperationKind, OperationState, Step, StepState};
 pub use quantity::{BitRate, Bytes, Network, Percent, Ports};

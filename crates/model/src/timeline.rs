@@ -86,4 +86,6 @@ pub enum EventKind {
     Agent,
     /// The server itself: start, recovery.
     Server,
+    /// A person asked for something.
+    Person,
 }

@@ -1,5 +1,6 @@
 //! What all parts of a running server share.
 
+use crate::access::AccessControl;
 use crate::authority::Authority;
 use crate::clock::now;
 use crate::config::ServerConfig;
@@ -47,6 +48,7 @@ pub struct Server {
     /// One change of an attack at a time: its answer and its report come together and must count once.
     pub(crate) attack_changes: tokio::sync::Mutex<()>,
     pub(crate) orphans: Orphans,
+    pub(crate) access: AccessControl,
     authority: Authority,
     link_address: SocketAddr,
     halted: Mutex<Option<String>>,
@@ -71,11 +73,13 @@ pub(crate) struct Parts {
     pub(crate) authority: Authority,
     pub(crate) link_address: SocketAddr,
     pub(crate) halted: Option<String>,
+    pub(crate) access: AccessControl,
 }
 
 impl Server {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { config, store, fleet, keepers, timeline, live, shutdown, authority, link_address, halted } = parts;
+        let Parts { config, store, fleet, keepers, timeline, live, shutdown, authority, link_address, halted, access } =
+            parts;
         Self {
             config,
             store,
@@ -91,6 +95,7 @@ impl Server {
             attack_reports: watch::Sender::new(None),
             attack_changes: tokio::sync::Mutex::default(),
             orphans: Orphans::default(),
+            access,
             halted: Mutex::new(halted),
             started: now(),
         }

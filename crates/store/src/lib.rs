@@ -3,7 +3,8 @@
 //! # What do we store?
 //!
 //! *Durable before anything is done* (`synchronous=FULL`, an fsync per commit): the state of each keeper together with
-//! the operations and timeline lines of the same decision; clusters; enrolment tokens and certificates; the halt flag.
+//! the operations and timeline lines of the same decision; clusters; enrolment tokens and certificates; the halt flag; users,
+//! teams, API tokens, sessions and the audit log.
 //! A server that is killed at any point, or whose machine loses power, continues from these.
 //!
 //! *Durable against a killed process* (`synchronous=NORMAL`; a power cut may take the last second): hosts as they
@@ -16,6 +17,7 @@
 //!
 //! **Where to begin**: [`Store::open`], then [`Store::commit_keeper`], the one hot call.
 
+mod access;
 mod attacks;
 mod clusters;
 mod document;
@@ -26,6 +28,7 @@ mod operations;
 mod runs;
 mod timeline;
 
+pub use access::{AuditRow, SessionRecord, TeamRecord, TokenRecord, UserRecord};
 pub use attacks::AttackRecord;
 pub use clusters::{ClusterRecord, KeeperCommit};
 pub use error::StoreError;

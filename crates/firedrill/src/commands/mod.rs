@@ -1,13 +1,16 @@
 //! One module per subcommand.
 
 mod attack;
+mod audit;
 mod cluster;
 mod demo;
 mod experiment;
 mod halt;
 mod host;
 mod ledger;
+pub(crate) mod login;
 mod operation;
+mod people;
 mod roles;
 mod sandbox;
 
@@ -34,6 +37,13 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Outcome> {
         Command::Cluster(command) => cluster::run(command, connect).await,
         Command::Operation(command) => operation::run(command, connect).await,
         Command::Ledger(command) => ledger::run(command, connect.json),
+        Command::Login(login) => login::login(login, connect).await,
+        Command::Whoami => people::whoami(connect).await,
+        Command::Logout => login::logout(connect).await,
+        Command::User(command) => people::user(command, connect).await,
+        Command::Team(command) => people::team(command, connect).await,
+        Command::Token(command) => people::token(command, connect).await,
+        Command::Audit(command) => audit::run(command, connect).await,
         Command::Host(command) => host::run(command, connect).await,
     }
 }

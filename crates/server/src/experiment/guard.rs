@@ -48,7 +48,8 @@ pub(super) async fn admit(server: &Server, experiment: Experiment, request: &Sta
     Ok(Admitted { experiment, cluster, login, guard })
 }
 
-fn cluster(server: &Server, experiment: &Experiment, request: &StartRun) -> Result<ClusterRecord, Problem> {
+/// The cluster that a run would be on.
+pub(super) fn cluster(server: &Server, experiment: &Experiment, request: &StartRun) -> Result<ClusterRecord, Problem> {
     let known = server.keepers.records();
     let named = request.cluster.as_ref().or(experiment.cluster.as_ref());
     let names = || known.iter().map(|record| record.spec.name.to_string()).collect::<Vec<_>>().join(", ");

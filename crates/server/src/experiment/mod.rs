@@ -16,10 +16,12 @@ mod watch;
 pub use library::library;
 
 use crate::Server;
+use crate::access::{self, Acting};
 use crate::problem::{MALFORMED, not_found, problem};
 use firedrill_api::experiment_file;
 use firedrill_api::http::{Problem, RunStarted, StartRun};
 use firedrill_model::RunId;
+use firedrill_model::experiment::Experiment;
 use firedrill_model::report::{RunReport, RunState};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,8 +32,29 @@ use std::sync::Arc;
 /// The file is not an experiment, its cluster is unknown, or a guard refuses: halted, another run on the cluster, an
 /// empty target, a rung below that has not passed.
 pub async fn start(server: Arc<Server>, request: StartRun) -> Result<RunStarted, Problem> {
-    let experiment = experiment_file::read(&request.yaml, &BTreeMap::new(), firedrill_fault::check)
-        .map_err(|error| problem(MALFORMED, format!("this is not an experiment:\n{error}")))?;
+    let experiment = read(&request)?;
+    begin(server, experiment, request).await
+}
+
+/// Starts a run for a person; see [`start`].
+///
+/// # Errors
+/// They may not start its attacks on its cluster, or as for [`start`].
+pub(crate) async fn start_as(server: Arc<Server>, acting: &Acting, request: StartRun) -> Result<RunStarted, Problem> {
+    let experiment = read(&request)?;
+    let cluster = guard::cluster(&server, &experiment, &request)?.spec.name;
+    access::may_run(&server, acting, &cluster, &experiment).await?;
+    let force = if request.force { ", override: the rung below need not have passed" } else { "" };
+    access::note(&format!("{} on cluster {cluster}{force}", experiment.name));
+    begin(server, experiment, request).await
+}
+
+fn read(request: &StartRun) -> Result<Experiment, Problem> {
+    experiment_file::read(&request.yaml, &BTreeMap::new(), firedrill_fault::check)
+        .map_err(|error| problem(MALFORMED, format!("this is not an experiment:\n{error}")))
+}
+
+async fn begin(server: Arc<Server>, experiment: Experiment, request: StartRun) -> Result<RunStarted, Problem> {
     let admitted = guard::admit(&server, experiment, &request).await?;
     let run = admitted.guard.run().clone();
     let began = run::Run::begin(server, admitted).await?;

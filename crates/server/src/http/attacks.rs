@@ -2,6 +2,7 @@
 
 use super::LIST_ROWS;
 use super::body::Body;
+use crate::access::{self, Acting};
 use crate::attacks as attacking;
 use crate::problem::Failure;
 use crate::server::Server;
@@ -10,19 +11,30 @@ use axum::extract::{Path, State};
 use firedrill_api::http::StartAttack;
 use firedrill_model::AttackId;
 use firedrill_model::attack::AttackReport;
+use firedrill_model::timeline::Scope;
 use std::sync::Arc;
 
 /// `GET /attacks`.
-pub(super) async fn list(State(server): State<Arc<Server>>) -> Result<Json<Vec<AttackReport>>, Failure> {
+pub(super) async fn list(
+    State(server): State<Arc<Server>>,
+    acting: Acting,
+) -> Result<Json<Vec<AttackReport>>, Failure> {
     let records = server.store.attacks(LIST_ROWS).await?;
-    Ok(Json(records.into_iter().map(|record| record.report).collect()))
+    let seen = records.into_iter().filter(|record| acting.sees(record.cluster.as_ref()));
+    Ok(Json(seen.map(|record| record.report).collect()))
 }
 
 /// `POST /attacks`.
 pub(super) async fn start(
     State(server): State<Arc<Server>>,
+    acting: Acting,
     Body(start): Body<StartAttack>,
 ) -> Result<Json<Vec<AttackReport>>, Failure> {
+    let StartAttack { cluster, attack } = &start;
+    access::may_attack(&server, &acting, cluster, [&attack.fault]).await?;
+    access::note(&format!("{} on cluster {cluster}", attack.label()));
+    let scope = Scope { cluster: Some(cluster.clone()), ..Scope::default() };
+    access::tell(&server, &format!("starts {} on cluster {cluster}", attack.fault), scope).await;
     Ok(Json(attacking::start(&server, None, &start.cluster, &start.attack).await?))
 }
 
@@ -31,5 +43,8 @@ pub(super) async fn undo(
     State(server): State<Arc<Server>>,
     Path(attack): Path<String>,
 ) -> Result<Json<AttackReport>, Failure> {
-    Ok(Json(attacking::undo(&server, &AttackId(attack)).await?))
+    let report = attacking::undo(&server, &AttackId(attack)).await?;
+    let scope = Scope { host: Some(report.host.clone()), ..Scope::default() };
+    access::tell(&server, &format!("had {} on {} taken out", report.fault, report.host), scope).await;
+    Ok(Json(report))
 }

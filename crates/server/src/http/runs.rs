@@ -2,6 +2,7 @@
 
 use super::LIST_ROWS;
 use super::body::Body;
+use crate::access::{self, Acting};
 use crate::experiment;
 use crate::problem::{Failure, not_found};
 use crate::server::{Server, run_entry};
@@ -13,21 +14,24 @@ use axum::response::{Html, IntoResponse, Response};
 use firedrill_api::http::{Done, Reason, RunEntry, RunStarted, StartRun};
 use firedrill_model::RunId;
 use firedrill_model::report::RunReport;
+use firedrill_model::timeline::Scope;
 use std::sync::Arc;
 use tokio::fs::File;
 use tokio_util::io::ReaderStream;
 
 /// `GET /runs`.
-pub(super) async fn list(State(server): State<Arc<Server>>) -> Result<Json<Vec<RunEntry>>, Failure> {
-    Ok(Json(server.store.runs(LIST_ROWS).await?.into_iter().map(run_entry).collect()))
+pub(super) async fn list(State(server): State<Arc<Server>>, acting: Acting) -> Result<Json<Vec<RunEntry>>, Failure> {
+    let runs = server.store.runs(LIST_ROWS).await?.into_iter();
+    Ok(Json(runs.filter(|run| acting.sees(Some(&run.cluster))).map(run_entry).collect()))
 }
 
 /// `POST /runs`.
 pub(super) async fn start(
     State(server): State<Arc<Server>>,
+    acting: Acting,
     Body(start): Body<StartRun>,
 ) -> Result<Json<RunStarted>, Failure> {
-    Ok(Json(experiment::start(server, start).await?))
+    Ok(Json(experiment::start_as(server, &acting, start).await?))
 }
 
 /// `GET /runs/{run}`.
@@ -68,7 +72,10 @@ pub(super) async fn halt(
     Path(run): Path<String>,
     Body(body): Body<Reason>,
 ) -> Result<Json<Done>, Failure> {
-    experiment::halt(&server, &RunId(run), &body.reason).await?;
+    let run = RunId(run);
+    experiment::halt(&server, &run, &body.reason).await?;
+    let scope = Scope { run: Some(run), ..Scope::default() };
+    access::tell(&server, &format!("halts the run: {}", body.reason), scope).await;
     Ok(Json(Done {}))
 }
 

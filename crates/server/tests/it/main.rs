@@ -1,5 +1,6 @@
 //! A real server with agents that are played by the tests, over the real link: TCP on loopback, mutual TLS.
 
+mod access;
 mod agent;
 mod attacks;
 mod cluster;
