@@ -39,7 +39,7 @@ async fn list(client: &Client, limit: u32, json: bool) -> anyhow::Result<()> {
     }
     let rows = entries.iter().map(|entry| match serde_json::from_str::<AuditRecord>(&entry.entry) {
         Ok(AuditRecord { at, who, from, call, outcome, detail }) => {
-            vec![entry.sequence.to_string(), at.to_string(), who, from, call, output::name(&outcome), detail]
+            vec![entry.sequence.to_string(), output::moment(at), who, from, call, output::name(&outcome), detail]
         }
         Err(_) => vec![entry.sequence.to_string(), "not understood".to_owned(), entry.entry.clone()],
     });

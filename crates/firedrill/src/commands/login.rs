@@ -3,7 +3,7 @@
 use crate::args::Connect;
 use crate::exit::Outcome;
 use crate::people_args::Login;
-use crate::{connect, credentials};
+use crate::{connect, credentials, output};
 use anyhow::{Context, bail};
 use firedrill_api::access::LogIn;
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
@@ -93,7 +93,12 @@ pub(crate) async fn login(login: Login, connect: &Connect) -> anyhow::Result<Out
     let password = login.password.secret("Password: ")?;
     let session = client.log_in(&LogIn { user, password, code: login.code }).await?;
     let path = credentials::keep(client.base_url(), Some(&session.token))?;
-    eprintln!("logged in as {} until {}; the session is in {}", session.user, session.expires, path.display());
+    eprintln!(
+        "logged in as {} until {}; the session is in {}",
+        session.user,
+        output::moment(session.expires),
+        path.display()
+    );
     Ok(Outcome::done())
 }
 

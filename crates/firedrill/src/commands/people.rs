@@ -115,7 +115,7 @@ fn listed(grants: &[Grant]) -> String {
 }
 
 fn moment(at: Option<Timestamp>) -> String {
-    at.map_or_else(|| "never".to_owned(), |at| at.to_string())
+    at.map_or_else(|| "never".to_owned(), output::moment)
 }
 
 pub(crate) async fn team(command: Team, connect: &Connect) -> anyhow::Result<Outcome> {
@@ -152,7 +152,11 @@ pub(crate) async fn token(command: Token, connect: &Connect) -> anyhow::Result<O
                 output::json(&made)?;
             } else {
                 output::text(&made.secret);
-                eprintln!("token {}, good until {}; it is not shown again", made.token.id, made.token.expires);
+                eprintln!(
+                    "token {}, good until {}; it is not shown again",
+                    made.token.id,
+                    output::moment(made.token.expires)
+                );
             }
         }
         Token::List => {
@@ -161,7 +165,7 @@ pub(crate) async fn token(command: Token, connect: &Connect) -> anyhow::Result<O
                 output::json(&tokens)?;
             } else {
                 let rows = tokens.iter().map(|token| {
-                    let until = if token.revoked { "revoked".to_owned() } else { token.expires.to_string() };
+                    let until = if token.revoked { "revoked".to_owned() } else { output::moment(token.expires) };
                     let (owner, used) = (token.owner.to_string(), moment(token.last_used));
                     vec![token.id.clone(), owner, token.label.clone(), listed(&token.grants), until, used]
                 });

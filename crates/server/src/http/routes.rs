@@ -1,4 +1,4 @@
-//! A router that knows its paths, so that a test can ask each of them what it needs. All of them go through the gate.
+//! Routes as a list, so that a test can ask each of them what it needs, and none of them is routed around the gate.
 
 use crate::access::gate;
 use crate::server::Server;
@@ -6,12 +6,9 @@ use axum::routing::MethodRouter;
 use axum::{Router, middleware};
 use std::sync::Arc;
 
-/// Routes, as of [`Router`].
+/// Routes, put together as with [`Router`].
 #[derive(Default)]
-pub(crate) struct Routes {
-    router: Router<Arc<Server>>,
-    paths: Vec<String>,
-}
+pub(crate) struct Routes(Vec<(String, MethodRouter<Arc<Server>>)>);
 
 impl Routes {
     pub(crate) fn new() -> Self {
@@ -20,29 +17,32 @@ impl Routes {
 
     /// See [`Router::route`].
     pub(crate) fn route(mut self, path: &str, methods: MethodRouter<Arc<Server>>) -> Self {
-        self.paths.push(path.to_owned());
-        Self { router: self.router.route(path, methods), paths: self.paths }
+        self.0.push((path.to_owned(), methods));
+        self
     }
 
     /// See [`Router::nest`].
     pub(crate) fn nest(mut self, prefix: &str, inner: Self) -> Self {
-        self.paths.extend(inner.paths.into_iter().map(|path| format!("{prefix}{path}")));
-        Self { router: self.router.nest(prefix, inner.router), paths: self.paths }
+        self.0.extend(inner.0.into_iter().map(|(path, methods)| (format!("{prefix}{path}"), methods)));
+        self
     }
 
     /// See [`Router::merge`].
     pub(crate) fn merge(mut self, other: Self) -> Self {
-        self.paths.extend(other.paths);
-        Self { router: self.router.merge(other.router), paths: self.paths }
+        self.0.extend(other.0);
+        self
     }
 
-    /// The router, every route of it behind the gate.
+    /// The router, every method of every route behind the gate. A method that a route has not is answered with 405
+    /// before.
     pub(crate) fn gated(self, server: &Arc<Server>) -> Router<Arc<Server>> {
-        self.router.route_layer(middleware::from_fn_with_state(Arc::clone(server), gate))
+        self.0.into_iter().fold(Router::new(), |router, (path, methods)| {
+            router.route(&path, methods.route_layer(middleware::from_fn_with_state(Arc::clone(server), gate)))
+        })
     }
 
     /// The paths as they were given.
     pub(crate) fn paths(self) -> Vec<String> {
-        self.paths
+        self.0.into_iter().map(|(path, _)| path).collect()
     }
 }

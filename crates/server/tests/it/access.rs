@@ -12,10 +12,10 @@ use firedrill_server::access::{Needed, NeededOn, RULES, rule_for};
 use firedrill_server::{StartError, start};
 use tokio_util::sync::CancellationToken;
 
-const PASSWORD: &str = "correct horse battery";
+pub(crate) const PASSWORD: &str = "correct horse battery";
 const METHODS: [&str; 5] = ["GET", "POST", "PUT", "DELETE", "PATCH"];
 
-fn name<N: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> N {
+pub(crate) fn name<N: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> N {
     text.parse().expect("a name")
 }
 
@@ -26,30 +26,30 @@ pub(crate) fn code(error: &ClientError) -> &str {
     }
 }
 
-fn on(role: Role, cluster: &str) -> Grant {
+pub(crate) fn on(role: Role, cluster: &str) -> Grant {
     Grant { cluster: Some(name(cluster)), ..Grant::everywhere(role) }
 }
 
-async fn add(admin: &Client, user: &str, grants: Vec<Grant>) {
+pub(crate) async fn add(admin: &Client, user: &str, grants: Vec<Grant>) {
     let user = AddUser { name: name(user), password: PASSWORD.to_owned(), grants };
     admin.add_user(&user).await.expect("added");
 }
 
-fn credentials(user: &str, password: &str) -> LogIn {
+pub(crate) fn credentials(user: &str, password: &str) -> LogIn {
     LogIn { user: user.to_owned(), password: password.to_owned(), code: None }
 }
 
-fn anew(fixture: &Fixture) -> Client {
+pub(crate) fn anew(fixture: &Fixture) -> Client {
     Client::new(fixture.client.base_url()).expect("a client")
 }
 
-async fn logged_in(fixture: &Fixture, user: &str) -> Client {
+pub(crate) async fn logged_in(fixture: &Fixture, user: &str) -> Client {
     let session = anew(fixture).log_in(&credentials(user, PASSWORD)).await.expect("logged in");
     anew(fixture).with_credential(&session.token)
 }
 
 /// A server with an admin, who is given.
-async fn closed() -> (Fixture, Client) {
+pub(crate) async fn closed() -> (Fixture, Client) {
     let fixture = Fixture::new().await;
     fixture.client.register_cluster(&register()).await.expect("registered");
     add(&fixture.client, "ada", vec![Grant::everywhere(Role::Admin)]).await;
@@ -57,7 +57,7 @@ async fn closed() -> (Fixture, Client) {
     (fixture, admin)
 }
 
-fn http() -> reqwest::Client {
+pub(crate) fn http() -> reqwest::Client {
     firedrill_api::client::install_crypto();
     let none = reqwest::redirect::Policy::none();
     reqwest::Client::builder().tls_certs_only([]).no_proxy().redirect(none).build().expect("a client")
@@ -65,6 +65,11 @@ fn http() -> reqwest::Client {
 
 fn method(word: &str) -> reqwest::Method {
     word.parse().expect("a method")
+}
+
+/// What the form of the log-in page sends.
+pub(crate) fn filled_form(user: &str, password: &str, next: &str) -> String {
+    format!("user={user}&password={}&code=&next={next}", password.replace(' ', "+"))
 }
 
 /// The address of a route, with something for each parameter.
