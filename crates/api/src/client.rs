@@ -1,10 +1,10 @@
 //! The typed client of the HTTP API: one method per line of the table in [`crate::http`].
 
+mod access;
+mod guards;
 mod schedules;
 
 pub use schedules::CalendarQuery;
-
-mod guards;
 
 use crate::guards::PERSON_HEADER;
 use crate::http::{
@@ -22,6 +22,7 @@ use reqwest::{Method, RequestBuilder, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The server listens on the same machine: a connection that takes longer than this will not come.
@@ -110,11 +111,19 @@ pub struct LiveMessage {
 }
 
 /// Calls one server. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Client {
     base: String,
     http: reqwest::Client,
     person: Option<String>,
+    credential: Option<Arc<str>>,
+}
+
+impl std::fmt::Debug for Client {
+    /// Without the secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("base", &self.base).finish_non_exhaustive()
+    }
 }
 
 impl Client {
@@ -138,14 +147,21 @@ impl Client {
             .tls_certs_only(Vec::new())
             .build()
             .map_err(|_| address())?;
-        Ok(Self { base: base_url.trim_end_matches('/').to_owned(), http, person: None })
+        Ok(Self { base: base_url.trim_end_matches('/').to_owned(), http, person: None, credential: None })
     }
 
-    /// Calls in the name of that person; a name that no header can carry is left out.
+    /// Calls in the name of that person, which counts as long as a server has no users; a name that no header can carry
+    /// is left out.
     #[must_use]
     pub fn in_the_name_of(mut self, person: Option<String>) -> Self {
         self.person = person.filter(|name| name.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
         self
+    }
+
+    /// Shows that secret, of an API token or a session, with each call.
+    #[must_use]
+    pub fn with_credential(self, secret: &str) -> Self {
+        Self { credential: Some(secret.into()), ..self }
     }
 
     /// The address that it was made with, without a slash at the end.
@@ -423,8 +439,12 @@ impl Client {
 
     fn call(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, self.url(path));
-        match &self.person {
+        let request = match &self.person {
             Some(person) => request.header(PERSON_HEADER, person),
+            None => request,
+        };
+        match &self.credential {
+            Some(secret) => request.bearer_auth(secret),
             None => request,
         }
     }

@@ -4,6 +4,7 @@
 //!
 //! **Where to begin**: [`link`] for the agent's side, [`http`] for what people and scripts use, [`client`] to call it.
 
+pub mod access;
 pub mod client;
 pub mod experiment_file;
 pub mod guards;

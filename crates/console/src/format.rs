@@ -62,6 +62,7 @@ pub(crate) fn kind(kind: EventKind) -> String {
         EventKind::Server => "server".into(),
         EventKind::Schedule => "schedule".into(),
         EventKind::Guard => "guard".into(),
+        EventKind::Person => "person".into(),
     }
 }
 

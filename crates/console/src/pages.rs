@@ -5,6 +5,7 @@ use crate::chart::ChartData;
 use crate::format;
 use crate::phases::{Lane, WIDTH, lane};
 use askama::Template;
+use firedrill_api::access::Me;
 use firedrill_api::http::{ExperimentEntry, HostView, RunEntry, Status};
 use firedrill_model::report::RunReport;
 use firedrill_model::{ClusterView, Operation, TimelineEvent};
@@ -100,6 +101,31 @@ struct OperationPage<'a> {
 pub fn operation(halted: Option<&str>, operation: &Operation) -> String {
     let page = OperationPage { title: &operation.id.0, halted, operation, lane: lane(operation) };
     finish(page.render())
+}
+
+#[derive(Template)]
+#[template(path = "login.html")]
+struct LogInPage<'a> {
+    problem: Option<&'a str>,
+    next: &'a str,
+}
+
+/// The page on which one logs in; with what was wrong the last time, and where to go afterwards.
+#[must_use]
+pub fn log_in(problem: Option<&str>, next: &str) -> String {
+    finish(LogInPage { problem, next }.render())
+}
+
+#[derive(Template)]
+#[template(path = "who.html")]
+struct Who<'a> {
+    me: &'a Me,
+}
+
+/// The part of every page that says who looks at it.
+#[must_use]
+pub fn who(me: &Me) -> String {
+    finish(Who { me }.render())
 }
 
 /// Rendering can only fail when a formatter does, which ours never do; if it ever happens, the page says so.

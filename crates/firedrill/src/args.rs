@@ -2,6 +2,7 @@
 
 use crate::attack_options::StartAttack;
 use crate::commands::template::Template;
+use crate::people_args::{Audit, Login, Team, Token, User};
 use crate::schedule_options::ScheduleCommand;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use firedrill_model::{AttackId, ClusterName, HostName, NodeName, OperationId, RunId};
@@ -30,6 +31,9 @@ pub(crate) struct Connect {
     /// Who you are, for the log and for approvals (default: the user's name)
     #[arg(long = "as", global = true, env = "FIREDRILL_PERSON", value_name = "NAME")]
     pub(crate) person: Option<String>,
+    /// An API token (default: the session of `firedrill login`)
+    #[arg(long, global = true, env = "FIREDRILL_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
     /// Print JSON on standard output
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -77,6 +81,24 @@ pub(crate) enum Command {
     /// Experiments that start by themselves: schedules, calendar, the message of the day
     #[command(subcommand)]
     Schedule(ScheduleCommand),
+    /// Log in; the session is kept for the commands that follow
+    Login(Login),
+    /// End the session
+    Logout,
+    /// As whom the server sees this command line, and what they may do
+    Whoami,
+    /// Who may log in, and what they may do
+    #[command(subcommand)]
+    User(User),
+    /// What several users may do together
+    #[command(subcommand)]
+    Team(Team),
+    /// API tokens for scripts
+    #[command(subcommand)]
+    Token(Token),
+    /// Who did what
+    #[command(subcommand)]
+    Audit(Audit),
     /// Run the gateway of a cluster (started by the agent)
     #[command(hide = true)]
     Gateway(ConfigFile),
@@ -210,12 +232,15 @@ pub(crate) struct Server {
     /// Where state, keys and histories live
     #[arg(long, value_name = "DIR", default_value = "/var/lib/firedrill/server")]
     pub(crate) data_dir: PathBuf,
-    /// Address for people, scripts and pages; loopback only
+    /// Address for people, scripts and pages; loopback only until there is a user
     #[arg(long, default_value = "127.0.0.1:7070")]
     pub(crate) http: std::net::SocketAddr,
     /// Address for agents (mutual TLS)
     #[arg(long, default_value = "127.0.0.1:7443")]
     pub(crate) link: std::net::SocketAddr,
+    /// A proxy in front ends TLS and sets X-Forwarded-For: cookies for TLS alone, addresses as the proxy names them
+    #[arg(long)]
+    pub(crate) behind_tls_proxy: bool,
 }
 
 #[derive(ClapArgs)]

@@ -1,14 +1,24 @@
 //! Which server is meant, and which cluster when none was named.
 
 use crate::args::Connect;
+use crate::credentials;
 use anyhow::{Context, bail};
 use firedrill_api::client::Client;
 use firedrill_model::ClusterName;
 use firedrill_sandbox::{Home, SandboxName};
 
-/// The client for the server that the command line means: `--server`, else `--sandbox`, else the sandbox "default".
+/// The client for the server that the command line means, with the token that it gives, else with the session that
+/// `firedrill login` has kept for that server.
 pub(crate) async fn client(connect: &Connect) -> anyhow::Result<Client> {
-    Ok(anonymous(connect).await?.in_the_name_of(connect.person.clone().or_else(user)))
+    let client = anonymous(connect).await?.in_the_name_of(connect.person.clone().or_else(user));
+    let secret = match &connect.token {
+        Some(token) => Some(token.clone()),
+        None => credentials::of(client.base_url())?,
+    };
+    Ok(match secret {
+        Some(secret) => client.with_credential(&secret),
+        None => client,
+    })
 }
 
 /// The name of the user who types.
@@ -16,7 +26,8 @@ fn user() -> Option<String> {
     std::env::var("USER").ok().filter(|name| !name.is_empty())
 }
 
-async fn anonymous(connect: &Connect) -> anyhow::Result<Client> {
+/// The same without a secret: `--server`, else `--sandbox`, else the sandbox "default".
+pub(crate) async fn anonymous(connect: &Connect) -> anyhow::Result<Client> {
     if let Some(url) = &connect.server {
         return Ok(Client::new(url)?);
     }

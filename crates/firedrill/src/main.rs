@@ -10,8 +10,10 @@ mod args;
 mod attack_options;
 mod commands;
 mod connect;
+mod credentials;
 mod exit;
 mod output;
+mod people_args;
 mod schedule_options;
 
 use args::{Args, Command};

@@ -1,8 +1,10 @@
 //! Tables and JSON. Data goes to standard output, everything else to standard error.
 
 use comfy_table::{Table, presets};
+use firedrill_model::Timestamp;
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Prints one JSON document, pretty, with a line end.
 pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
@@ -35,6 +37,12 @@ pub(crate) fn colour() -> bool {
 /// Does not fail when nobody reads: `firedrill … | head` is fine.
 pub(crate) fn text(text: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{}", text.trim_end());
+}
+
+/// A moment, to the second, in UTC.
+pub(crate) fn moment(at: Timestamp) -> String {
+    let since_epoch = Duration::from_micros(u64::try_from(at.0).unwrap_or_default());
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + since_epoch).to_string()
 }
 
 /// The serialised name of a state (`needs-person`).

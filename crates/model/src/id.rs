@@ -97,6 +97,10 @@ names! {
     RegionName;
     /// One schedule: an experiment that starts by itself.
     ScheduleName;
+    /// Somebody who can log in.
+    UserName;
+    /// Some users who share what they may do.
+    TeamName;
 }
 
 macro_rules! ids {

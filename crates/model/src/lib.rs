@@ -8,6 +8,7 @@
 //! **Where to begin**: [`cluster`] (what a fleet is), then [`command`] (what can be asked of a node), then
 //! [`experiment`] (what a user writes) and [`report`] (what they get back).
 
+pub mod access;
 pub mod attack;
 pub mod cluster;
 pub mod command;
@@ -32,6 +33,7 @@ pub use command::{CommandFailure, NodeCommand, NodeReply};
 pub use gtid::{Gtid, GtidPos, GtidState};
 pub use id::{
     AttackId, ClusterName, Generation, HostName, InstructionId, NodeName, OperationId, RegionName, RunId, ScheduleName,
+    TeamName, UserName,
 };
 pub use observation::NodeObservation;
 pub use operation::{Operation, OperationKind, OperationState, Step, StepState};

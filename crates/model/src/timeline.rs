@@ -90,4 +90,6 @@ pub enum EventKind {
     Schedule,
     /// A guard was passed over, its limits were changed, or a second person was asked or has approved.
     Guard,
+    /// A person asked for something.
+    Person,
 }

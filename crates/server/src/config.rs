@@ -12,7 +12,7 @@ pub const LEASE: Duration = Duration::from_secs(10);
 pub struct ServerConfig {
     /// Everything durable lives here; made when missing, for the owner only.
     pub data_dir: PathBuf,
-    /// Where people and scripts connect; must be a loopback address, because nobody has to log in.
+    /// Where people and scripts connect; must be a loopback address as long as there is no user.
     pub http: SocketAddr,
     /// Where agents connect (mutual TLS).
     pub link: SocketAddr,
@@ -20,12 +20,14 @@ pub struct ServerConfig {
     pub link_advertised: Option<SocketAddr>,
     /// Without a sign of the server for this long agents take their faults out.
     pub lease: Duration,
+    /// A proxy in front ends TLS and names the caller's address: cookies are for TLS alone.
+    pub behind_tls_proxy: bool,
 }
 
 impl ServerConfig {
     /// With the usual lease.
     #[must_use]
     pub fn new(data_dir: PathBuf, http: SocketAddr, link: SocketAddr) -> Self {
-        Self { data_dir, http, link, link_advertised: None, lease: LEASE }
+        Self { data_dir, http, link, link_advertised: None, lease: LEASE, behind_tls_proxy: false }
     }
 }

@@ -28,9 +28,9 @@ pub enum StartError {
         /// What the kernel said.
         source: std::io::Error,
     },
-    /// The HTTP API has no login.
+    /// As long as there is no user, nobody has to log in.
     #[error(
-        "{address} (--http) is not a loopback address; the API has no login, so it listens on 127.0.0.1 or ::1 only (reach it from elsewhere through an SSH tunnel)"
+        "{address} (--http) is not a loopback address, and there is no user yet, so everybody who reaches it could do everything; start on 127.0.0.1, add the first user (`firedrill user add NAME --role admin`), then start again with this address"
     )]
     NotLoopback {
         /// What was asked for.
@@ -68,6 +68,9 @@ pub enum StartError {
         /// Why.
         source: AuthorityError,
     },
+    /// The key of what is encrypted cannot be read or made.
+    #[error("the key file of the server's secrets cannot be used")]
+    Secrets(#[source] crate::access::KeyError),
     /// The store cannot be opened.
     #[error(transparent)]
     Store(StoreError),
@@ -107,6 +110,7 @@ impl StartError {
             Self::DiskFull { .. } => "S033",
             Self::Locked { .. } => "S034",
             Self::Authority { .. } => "S035",
+            Self::Secrets(_) => "S037",
             Self::Cluster(_) | Self::KeeperState { .. } => "S036",
         }
     }

@@ -1,10 +1,10 @@
 //! Halt and resume.
 
-use crate::attacks;
 use crate::clock::now;
 use crate::fleet::Call;
 use crate::problem::store_failed;
 use crate::server::Server;
+use crate::{access, attacks};
 use firedrill_api::http::{Done, Halted, Problem};
 use firedrill_api::link::{Answer, Order};
 use firedrill_model::attack::AttackReport;
@@ -46,10 +46,11 @@ pub async fn halt(server: &Server, reason: &str) -> Result<Halted, Problem> {
         attacks::reported(server, &report.host.clone(), report.clone()).await;
     }
     let text = format!(
-        "halted: {reason}; {} runs stopped, {} attacks taken out in {took}, {} hosts not reached",
+        "halted: {reason}; {} runs stopped, {} attacks taken out in {took}, {} hosts not reached; by {}",
         runs.len(),
         attacks.len(),
-        unreachable.len()
+        unreachable.len(),
+        access::by()
     );
     server.timeline.append(Severity::Warning, EventKind::Halt, text, Scope::default()).await;
     stored.map_err(|error| {
@@ -98,7 +99,7 @@ pub async fn resume(server: &Server, reason: &str) -> Result<Done, Problem> {
         }
     }
     if was.is_some() {
-        let text = format!("starts are allowed again: {reason}");
+        let text = format!("starts are allowed again: {reason}; by {}", access::by());
         server.timeline.append(Severity::Info, EventKind::Halt, text, Scope::default()).await;
     }
     Ok(Done {})

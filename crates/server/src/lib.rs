@@ -6,6 +6,7 @@
 //! **Where to begin**: [`run`], then [`Server`] (what all parts share), [`keepers`] (decisions become instructions),
 //! [`fleet`] (the way to the agents), [`attacks`] and [`experiment`], with [`guards`] before both.
 
+pub mod access;
 pub mod attacks;
 mod authority;
 pub mod clock;
@@ -36,6 +37,7 @@ mod workload_feed;
 pub use authority::AuthorityError;
 pub use config::{LEASE, ServerConfig};
 pub use error::StartError;
+pub use http::paths;
 pub use live::LiveFeed;
 pub use runs::{RunGuard, RunRegistry};
 pub use server::{Server, run_entry};

@@ -1,14 +1,18 @@
 //! The pages, rendered by `firedrill_console` from what the API gives too.
 
-use crate::http::find_run;
+mod log_in;
+
+use crate::access::{self, Acting};
+use crate::guards::approvals;
+use crate::http::{Routes, find_run};
 use crate::problem::{Failure, MALFORMED, not_found, problem};
 use crate::server::{Server, run_entry};
 use crate::{experiment, halt};
 use axum::extract::{Form, Path, State};
+use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
-use axum::{Router, http::StatusCode};
 use firedrill_api::http::StartRun;
 use firedrill_console::{assets, pages};
 use firedrill_model::{ClusterName, OperationId, RunId};
@@ -19,11 +23,11 @@ use std::sync::Arc;
 /// Rows of each list on a page.
 const PAGE_ROWS: u32 = 50;
 /// What a person who presses the button means.
-const BY_BUTTON: &str = "by a person, on the web page";
+const BY_BUTTON: &str = "the button on the web page";
 
 /// The pages and what they are made of.
-pub(crate) fn router() -> Router<Arc<Server>> {
-    Router::new()
+pub(crate) fn router() -> Routes {
+    Routes::new()
         .route("/", get(overview))
         .route("/clusters/{cluster}", get(cluster))
         .route("/runs", post(start_run))
@@ -32,18 +36,25 @@ pub(crate) fn router() -> Router<Arc<Server>> {
         .route("/halt", post(halt_everything))
         .route("/halt/resume", post(resume))
         .route("/assets/{name}", get(asset))
+        .route("/who", get(log_in::who))
+        .route("/login", get(log_in::page).post(log_in::log_in))
+        .route("/logout", post(log_in::log_out))
 }
 
-async fn overview(State(server): State<Arc<Server>>) -> Result<Html<String>, Failure> {
+async fn overview(State(server): State<Arc<Server>>, acting: Acting) -> Result<Html<String>, Failure> {
     let store = &server.store;
+    let (views, operations) = (server.keepers.views(), store.operations(None, PAGE_ROWS).await?);
+    let runs = store.runs(PAGE_ROWS).await?.into_iter().map(run_entry);
+    let mut timeline = store.newest_events(&TimelineFilter::default(), PAGE_ROWS).await?;
+    timeline.retain(|line| acting.sees(line.scope.cluster.as_ref()));
     Ok(Html(pages::overview(&pages::Overview {
         status: server.status(),
-        clusters: server.keepers.views(),
-        operations: store.operations(None, PAGE_ROWS).await?,
-        runs: store.runs(PAGE_ROWS).await?.into_iter().map(run_entry).collect(),
+        clusters: views.into_iter().filter(|view| acting.sees(Some(&view.cluster))).collect(),
+        operations: operations.into_iter().filter(|operation| acting.sees(Some(&operation.cluster))).collect(),
+        runs: runs.filter(|run| acting.sees(Some(&run.cluster))).collect(),
         hosts: server.fleet.views(),
         library: experiment::library(),
-        timeline: store.newest_events(&TimelineFilter::default(), PAGE_ROWS).await?,
+        timeline,
     })))
 }
 
@@ -75,22 +86,30 @@ struct StartForm {
     cluster: ClusterName,
 }
 
-async fn start_run(State(server): State<Arc<Server>>, Form(form): Form<StartForm>) -> Result<Redirect, Failure> {
+async fn start_run(
+    State(server): State<Arc<Server>>,
+    acting: Acting,
+    Form(form): Form<StartForm>,
+) -> Result<Redirect, Failure> {
     let entry = experiment::library().into_iter().find(|entry| entry.name == form.experiment);
     let entry = entry.ok_or_else(|| problem(MALFORMED, format!("there is no experiment {:?}", form.experiment)))?;
     let start = StartRun { yaml: entry.yaml, cluster: Some(form.cluster), ..StartRun::default() };
-    let started = experiment::start(server, start).await?;
+    access::may_start_run(&server, &acting, &start).await?;
+    let started = approvals::start_run(server, start, &access::by()).await?;
     Ok(Redirect::to(&format!("/runs/{}", started.run)))
 }
 
-async fn halt_everything(State(server): State<Arc<Server>>) -> Result<StatusCode, Failure> {
+/// Tells the page to fetch itself again; a script in the page could not, for pages hold none.
+const FETCH_AGAIN: [(&str, &str); 1] = [("hx-refresh", "true")];
+
+async fn halt_everything(State(server): State<Arc<Server>>) -> Result<impl IntoResponse, Failure> {
     halt::halt(&server, BY_BUTTON).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok((StatusCode::NO_CONTENT, FETCH_AGAIN))
 }
 
-async fn resume(State(server): State<Arc<Server>>) -> Result<StatusCode, Failure> {
+async fn resume(State(server): State<Arc<Server>>) -> Result<impl IntoResponse, Failure> {
     halt::resume(&server, BY_BUTTON).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok((StatusCode::NO_CONTENT, FETCH_AGAIN))
 }
 
 async fn asset(Path(name): Path<String>) -> Result<Response, Failure> {

@@ -1,5 +1,6 @@
 //! Error answers: each with a stable code that has a page in `docs/errors/`.
 
+use crate::access::{DENIED, LOG_IN, NO_RULE, NOT_LOGGED_IN, TOO_MANY};
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -115,15 +116,25 @@ impl From<StoreError> for Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        (status(&self.0), Json(self.0)).into_response()
+        let code = ProblemCode(self.0.code.clone());
+        let mut response = (status(&self.0), Json(self.0)).into_response();
+        response.extensions_mut().insert(code);
+        response
     }
 }
+
+/// The code of the problem in an answer, for those who have only the answer.
+#[derive(Debug, Clone)]
+pub(crate) struct ProblemCode(pub(crate) String);
 
 fn status(problem: &Problem) -> StatusCode {
     match problem.code.as_str() {
         NOT_FOUND => StatusCode::NOT_FOUND,
         STORE => StatusCode::SERVICE_UNAVAILABLE,
-        TOKEN | CERTIFICATE | ORIGIN => StatusCode::FORBIDDEN,
+        TOKEN | CERTIFICATE | ORIGIN | DENIED => StatusCode::FORBIDDEN,
+        NOT_LOGGED_IN | LOG_IN => StatusCode::UNAUTHORIZED,
+        TOO_MANY => StatusCode::TOO_MANY_REQUESTS,
+        NO_RULE => StatusCode::INTERNAL_SERVER_ERROR,
         SESSION | HALTED | BUSY | CLUSTER => StatusCode::CONFLICT,
         NOT_CONNECTED | AGENT => StatusCode::BAD_GATEWAY,
         _ if problem.refused => StatusCode::CONFLICT,

@@ -1,5 +1,6 @@
 //! What all parts of a running server share.
 
+use crate::access::AccessControl;
 use crate::authority::Authority;
 use crate::clock::now;
 use crate::config::ServerConfig;
@@ -51,6 +52,7 @@ pub struct Server {
     /// One start at a time from the guards' look to the record of what begins, so that no two see the same room.
     pub(crate) starting: tokio::sync::Mutex<()>,
     pub(crate) orphans: Orphans,
+    pub(crate) access: AccessControl,
     authority: Authority,
     link_address: SocketAddr,
     halted: Mutex<Option<String>>,
@@ -75,11 +77,13 @@ pub(crate) struct Parts {
     pub(crate) authority: Authority,
     pub(crate) link_address: SocketAddr,
     pub(crate) halted: Option<String>,
+    pub(crate) access: AccessControl,
 }
 
 impl Server {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { config, store, fleet, keepers, timeline, live, shutdown, authority, link_address, halted } = parts;
+        let Parts { config, store, fleet, keepers, timeline, live, shutdown, authority, link_address, halted, access } =
+            parts;
         Self {
             config,
             store,
@@ -97,6 +101,7 @@ impl Server {
             schedule_looks: tokio::sync::Mutex::default(),
             starting: tokio::sync::Mutex::default(),
             orphans: Orphans::default(),
+            access,
             halted: Mutex::new(halted),
             started: now(),
         }

@@ -1,5 +1,6 @@
 //! Starting and stopping.
 
+use crate::access::AccessControl;
 use crate::authority::Authority;
 use crate::config::ServerConfig;
 use crate::error::StartError;
@@ -65,9 +66,6 @@ impl Running {
 /// # Errors
 /// Why it did not start; nothing was begun then.
 pub async fn start(config: ServerConfig, shutdown: CancellationToken) -> Result<Running, StartError> {
-    if !config.http.ip().is_loopback() {
-        return Err(StartError::NotLoopback { address: config.http });
-    }
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -114,6 +112,11 @@ async fn assemble(
     let (fleet, presence) = Fleet::new(store.hosts().await?);
     let fleet = Arc::new(fleet);
     let halted = store.halt().await?.map(|halt| halt.reason);
+    let has_users = store.has_users().await?;
+    if !has_users && !config.http.ip().is_loopback() {
+        return Err(StartError::NotLoopback { address: config.http });
+    }
+    let access = AccessControl::open(&config.data_dir, has_users).map_err(StartError::Secrets)?;
     let keepers = Keepers::restore(Surroundings {
         store: store.clone(),
         fleet: Arc::clone(&fleet),
@@ -123,7 +126,8 @@ async fn assemble(
         shutdown: shutdown.clone(),
     })
     .await?;
-    let parts = Parts { config, store, fleet, keepers, timeline, live, shutdown, authority, link_address, halted };
+    let parts =
+        Parts { config, store, fleet, keepers, timeline, live, shutdown, authority, link_address, halted, access };
     Ok((Server::new(parts), presence))
 }
 
@@ -152,7 +156,9 @@ async fn serve_http(listener: TcpListener, router: axum::Router, shutdown: Cance
             tracing::debug!(%error, "a connection of the API stays with delayed small packets");
         }
     });
-    let served = axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await;
+    let served = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
+        .with_graceful_shutdown(shutdown.cancelled_owned())
+        .await;
     if let Err(error) = served {
         tracing::error!(%error, "the HTTP listener ended");
     }

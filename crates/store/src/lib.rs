@@ -5,7 +5,7 @@
 //! *Durable before anything is done* (`synchronous=FULL`, an fsync per commit): the state of each keeper together with
 //! the operations and timeline lines of the same decision; clusters; enrolment tokens and certificates; the halt flag;
 //! schedules, the plans of their weeks, and each due time that something is about to be started at; the limits of guards,
-//! overrides and requests for approval.
+//! overrides and requests for approval; users, teams, API tokens, sessions and the audit log.
 //! A server that is killed at any point, or whose machine loses power, continues from these.
 //!
 //! *Durable against a killed process* (`synchronous=NORMAL`; a power cut may take the last second): hosts as they
@@ -18,6 +18,7 @@
 //!
 //! **Where to begin**: [`Store::open`], then [`Store::commit_keeper`], the one hot call.
 
+mod access;
 mod attacks;
 mod clusters;
 mod document;
@@ -31,6 +32,7 @@ mod schedules;
 mod templates;
 mod timeline;
 
+pub use access::{AuditRow, SessionRecord, TeamRecord, TokenRecord, UserRecord};
 pub use attacks::AttackRecord;
 pub use clusters::{ClusterRecord, KeeperCommit};
 pub use error::StoreError;

@@ -109,6 +109,19 @@ impl Store {
         row.map(|row| document::read("report of run", &run.0, row.get("report"))).transpose()
     }
 
+    /// The cluster of a run; `None`: there is no such run.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn cluster_of_run(&self, run: &RunId) -> Result<Option<ClusterName>, StoreError> {
+        let row = sqlx::query("SELECT cluster FROM runs WHERE id = $1")
+            .bind(&run.0)
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(self.failed("looking the cluster of a run up"))?;
+        row.map(|row| document::from_word("cluster of a run", row.get("cluster"))).transpose()
+    }
+
     /// Runs, newest first; at most `limit` and [`ROWS_MAX`].
     ///
     /// # Errors

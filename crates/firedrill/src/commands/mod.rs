@@ -1,6 +1,7 @@
 //! One module per subcommand.
 
 mod attack;
+mod audit;
 mod cluster;
 mod demo;
 mod experiment;
@@ -8,7 +9,9 @@ pub(crate) mod guard;
 mod halt;
 mod host;
 mod ledger;
+pub(crate) mod login;
 mod operation;
+mod people;
 mod plan;
 mod roles;
 mod sandbox;
@@ -40,6 +43,13 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Outcome> {
         Command::Cluster(command) => cluster::run(command, connect).await,
         Command::Operation(command) => operation::run(command, connect).await,
         Command::Ledger(command) => ledger::run(command, connect.json),
+        Command::Login(login) => login::login(login, connect).await,
+        Command::Whoami => people::whoami(connect).await,
+        Command::Logout => login::logout(connect).await,
+        Command::User(command) => people::user(command, connect).await,
+        Command::Team(command) => people::team(command, connect).await,
+        Command::Token(command) => people::token(command, connect).await,
+        Command::Audit(command) => audit::run(command, connect).await,
         Command::Host(command) => host::run(command, connect).await,
         Command::Schedule(command) => schedule::run(command, connect).await,
     }

@@ -1,6 +1,6 @@
 //! Runs experiments: resolves targets at the moment they are needed, asks the agents, watches, and judges.
 //!
-//! [`start`] checks the guards and lets the run go; `run` carries it out step by step; `watch` answers questions about
+//! [`start_for`] checks the guards and lets the run go; `run` carries it out step by step; `watch` answers questions about
 //! what is seen meanwhile; `load` makes the live load and fetches its history; `judge` weighs the evidence. Only `run`
 //! and `load` have effects.
 
@@ -29,20 +29,11 @@ use firedrill_model::report::{RunReport, RunState};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Starts a run; it goes on in the background and is read from the store.
+/// Starts a run on behalf of somebody; it goes on in the background and is read from the store.
 ///
 /// # Errors
 /// The file is not an experiment, its cluster is unknown, or a guard refuses: halted, another run on the cluster, an
 /// empty target, a rung below that has not passed, or one of [`crate::guards`].
-pub async fn start(server: Arc<Server>, request: StartRun) -> Result<RunStarted, Problem> {
-    let asked = Asked { overrides: request.overrides.clone(), ..Asked::by(crate::guards::NOBODY) };
-    start_for(server, request, asked).await
-}
-
-/// [`start`], on behalf of somebody.
-///
-/// # Errors
-/// As [`start`].
 pub async fn start_for(server: Arc<Server>, request: StartRun, asked: Asked) -> Result<RunStarted, Problem> {
     let experiment = read(&request)?;
     let admitted = guard::admit(&server, experiment, &request, asked).await?;
@@ -52,7 +43,11 @@ pub async fn start_for(server: Arc<Server>, request: StartRun, asked: Asked) -> 
     Ok(RunStarted { run })
 }
 
-fn read(request: &StartRun) -> Result<Experiment, Problem> {
+/// The experiment that is asked for.
+///
+/// # Errors
+/// The file is not an experiment; with what is wrong and where.
+pub(crate) fn read(request: &StartRun) -> Result<Experiment, Problem> {
     experiment_file::read(&request.yaml, &BTreeMap::new(), firedrill_fault::check)
         .map_err(|error| problem(MALFORMED, format!("this is not an experiment:\n{error}")))
 }

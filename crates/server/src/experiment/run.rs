@@ -106,7 +106,8 @@ impl Run {
             halted: None,
             probing: false,
         };
-        let text = format!("run of {} begins: {}", run.report.experiment.name, run.report.experiment.title);
+        let (name, title) = (&run.report.experiment.name, &run.report.experiment.title);
+        let text = format!("run of {name} begins, started by {}: {title}", crate::access::by());
         run.say(Severity::Info, EventKind::Run, text).await;
         run.tell();
         Ok(run)

@@ -1,6 +1,7 @@
 //! What waits for a second person, and its approval.
 
 use super::Asked;
+use crate::access::{self, Acting};
 use crate::clock::now;
 use crate::problem::{APPROVAL, APPROVE, not_found, problem, refusal, store_failed};
 use crate::server::Server;
@@ -50,11 +51,14 @@ pub async fn start_run(server: Arc<Server>, start: StartRun, by: &str) -> Result
 /// Approves a request and begins what it asks for. One approval is good for one try.
 ///
 /// # Errors
-/// There is no such request; it is the person's own, over, or too old; a guard refuses by now.
-pub async fn approve(server: Arc<Server>, id: &str, by: &str) -> Result<Approved, Problem> {
+/// There is no such request; the person may not start it either; it is their own, over, or too old; a guard refuses by
+/// now.
+pub(crate) async fn approve(server: Arc<Server>, id: &str, acting: &Acting) -> Result<Approved, Problem> {
+    let by = acting.principal().name.as_str();
     let found = server.store.approval(id).await.map_err(|error| store_failed(&error))?;
     let waiting =
         found.ok_or_else(|| not_found("request for approval", id, "`firedrill attack approvals` lists them"))?;
+    access::may_approve(&server, acting, &waiting.wish).await?;
     may_approve(&waiting, by, now())?;
     let approval = Approval { state: ApprovalState::Approved, approved_by: Some(by.to_owned()), ..waiting };
     if !server.store.settle_approval(&approval).await.map_err(|error| store_failed(&error))? {
@@ -89,7 +93,7 @@ fn may_approve(approval: &Approval, by: &str, now: firedrill_model::Timestamp) -
     if now >= approval.expires {
         return Err(problem(APPROVE, format!("request {id} is older than {WAITS}; ask for it again")));
     }
-    if by == approval.by || by == super::NOBODY {
+    if by == approval.by || by == access::LOCAL {
         let text = format!(
             "request {id} was made by {}, and {by} is not a second person; somebody else approves it (`firedrill attack approve {id} --as NAME`)",
             approval.by
@@ -149,7 +153,7 @@ mod tests {
         };
         assert!(may_approve(&waiting, "bob", Timestamp(99)).is_ok());
         assert!(may_approve(&waiting, "bob", Timestamp(100)).is_err());
-        for alone in ["ann", super::super::NOBODY] {
+        for alone in ["ann", access::LOCAL] {
             assert!(may_approve(&waiting, alone, Timestamp(99)).expect_err(alone).refused);
         }
         let over = Approval { state: ApprovalState::Approved, ..waiting };

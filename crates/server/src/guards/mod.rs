@@ -20,8 +20,6 @@ use firedrill_model::timeline::{EventKind, Scope};
 use firedrill_model::{ClusterName, HostName, Severity};
 use std::collections::BTreeSet;
 
-/// Who is meant when a caller does not say who it is.
-pub const NOBODY: &str = "anonymous";
 /// Longest reason that is kept: it is shown on one line of the timeline.
 const REASON_CHARS_MAX: usize = 500;
 
@@ -114,14 +112,10 @@ pub(crate) fn refuse(cluster: &ClusterName, label: &str, answers: &[Answer]) -> 
     ))
 }
 
-/// Whether that person may pass a guard over. Until there are users with roles, everybody may what one person may.
-fn may_override(_person: &str, guard: Guard) -> bool {
-    guard.authority() != Authority::SecondPerson
-}
-
+/// Whether overrides are possible at all; that the person has the right to them was asked at the door.
 fn check_overrides(person: &str, overrides: &[Override]) -> Result<(), Problem> {
     for Override { guard, reason } in overrides {
-        if !may_override(person, *guard) {
+        if guard.authority() == Authority::SecondPerson {
             let text = format!(
                 "guard {guard} cannot be overridden by {person} alone; start without the override and let a second \
                  person approve with `firedrill attack approve ID`"

@@ -2,7 +2,7 @@
 
 use super::LIST_ROWS;
 use super::body::Body;
-use super::person::Person;
+use crate::access::{self, Acting};
 use crate::attacks as attacking;
 use crate::guards::approvals;
 use crate::problem::Failure;
@@ -12,21 +12,30 @@ use axum::extract::{Path, State};
 use firedrill_api::http::StartAttack;
 use firedrill_model::AttackId;
 use firedrill_model::attack::AttackReport;
+use firedrill_model::timeline::Scope;
 use std::sync::Arc;
 
 /// `GET /attacks`.
-pub(super) async fn list(State(server): State<Arc<Server>>) -> Result<Json<Vec<AttackReport>>, Failure> {
+pub(super) async fn list(
+    State(server): State<Arc<Server>>,
+    acting: Acting,
+) -> Result<Json<Vec<AttackReport>>, Failure> {
     let records = server.store.attacks(LIST_ROWS).await?;
-    Ok(Json(records.into_iter().map(|record| record.report).collect()))
+    let seen = records.into_iter().filter(|record| acting.sees(record.cluster.as_ref()));
+    Ok(Json(seen.map(|record| record.report).collect()))
 }
 
 /// `POST /attacks`.
 pub(super) async fn start(
     State(server): State<Arc<Server>>,
-    Person(by): Person,
+    acting: Acting,
     Body(start): Body<StartAttack>,
 ) -> Result<Json<Vec<AttackReport>>, Failure> {
-    Ok(Json(approvals::start_attack(&server, start, &by).await?))
+    let StartAttack { cluster, attack, .. } = &start;
+    access::may_start_attack(&server, &acting, &start).await?;
+    let scope = Scope { cluster: Some(cluster.clone()), ..Scope::default() };
+    access::tell(&server, &format!("starts {} on cluster {cluster}", attack.fault), scope).await;
+    Ok(Json(approvals::start_attack(&server, start, &access::by()).await?))
 }
 
 /// `POST /attacks/{attack}/undo`.
@@ -34,5 +43,8 @@ pub(super) async fn undo(
     State(server): State<Arc<Server>>,
     Path(attack): Path<String>,
 ) -> Result<Json<AttackReport>, Failure> {
-    Ok(Json(attacking::undo(&server, &AttackId(attack)).await?))
+    let report = attacking::undo(&server, &AttackId(attack)).await?;
+    let scope = Scope { host: Some(report.host.clone()), ..Scope::default() };
+    access::tell(&server, &format!("had {} on {} taken out", report.fault, report.host), scope).await;
+    Ok(Json(report))
 }

@@ -2,6 +2,7 @@
 
 use super::body::Body;
 use super::name;
+use crate::access::{self, Acting};
 use crate::fleet::Call;
 use crate::problem::{Failure, MALFORMED, problem};
 use crate::server::Server;
@@ -10,7 +11,9 @@ use axum::extract::{Path, State};
 use firedrill_api::http::{Accepted, NodeFingerprint, RegisterCluster};
 use firedrill_api::link::{Answer, Order};
 use firedrill_keeper::Request;
-use firedrill_model::{ClusterName, ClusterView, Generation, NodeCommand, NodeReply, NodeView, Span};
+use firedrill_model::access::{Action, Object};
+use firedrill_model::timeline::Scope;
+use firedrill_model::{ClusterName, ClusterView, Generation, NodeCommand, NodeName, NodeReply, NodeView, Span};
 use futures_util::future::join_all;
 use std::sync::Arc;
 
@@ -18,8 +21,8 @@ use std::sync::Arc;
 const FINGERPRINT_WITHIN: Span = Span::secs(100);
 
 /// `GET /clusters`.
-pub(super) async fn list(State(server): State<Arc<Server>>) -> Json<Vec<ClusterView>> {
-    Json(server.keepers.views())
+pub(super) async fn list(State(server): State<Arc<Server>>, acting: Acting) -> Json<Vec<ClusterView>> {
+    Json(server.keepers.views().into_iter().filter(|view| acting.sees(Some(&view.cluster))).collect())
 }
 
 /// `GET /clusters/{cluster}`.
@@ -48,9 +51,34 @@ pub(super) async fn register(
 pub(super) async fn request(
     State(server): State<Arc<Server>>,
     cluster: Path<String>,
+    acting: Acting,
     Body(request): Body<Request>,
 ) -> Result<Json<Accepted>, Failure> {
-    Ok(Json(server.keepers.ask(&name(cluster, "cluster")?, request).await?))
+    let cluster: ClusterName = name(cluster, "cluster")?;
+    if matches!(request, Request::SetPolicy { .. }) {
+        acting.may(&server, Action::Configure, &Object::Cluster(cluster.clone())).await?;
+    }
+    let asked = in_words(&request);
+    access::note(&asked);
+    let accepted = server.keepers.ask(&cluster, request).await?;
+    let scope = Scope { operation: accepted.operation.clone(), cluster: Some(cluster), ..Scope::default() };
+    access::tell(&server, &format!("asked for: {asked}"), scope).await;
+    Ok(Json(accepted))
+}
+
+fn in_words(request: &Request) -> String {
+    let node = |node: &Option<NodeName>| node.as_ref().map_or_else(|| "the best node".to_owned(), ToString::to_string);
+    match request {
+        Request::Promote { to, without_proof: false } => format!("promotion of {}", node(to)),
+        Request::Promote { to, without_proof: true } => {
+            format!("promotion of {}, override: acknowledged writes may be missing", node(to))
+        }
+        Request::Switchover { to } => format!("switchover to {}", node(to)),
+        Request::Clone { node, .. } => format!("clone of {node}"),
+        Request::Rejoin { node } => format!("rejoining of {node}"),
+        Request::Cancel { operation } => format!("giving up operation {operation}"),
+        Request::SetPolicy { .. } => "another policy".to_owned(),
+    }
 }
 
 /// `POST /clusters/{cluster}/fingerprint`.

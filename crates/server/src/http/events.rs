@@ -5,6 +5,7 @@
 //! on as it happens; a watcher that is too slow for it is cut off and comes back.
 
 use super::body::Parameters;
+use crate::access::Acting;
 use crate::problem::{Failure, chain};
 use crate::server::Server;
 use axum::extract::State;
@@ -33,6 +34,7 @@ pub(super) struct Query {
 /// `GET /events`.
 pub(super) async fn stream(
     State(server): State<Arc<Server>>,
+    acting: Acting,
     headers: HeaderMap,
     Parameters(query): Parameters<Query>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
@@ -44,8 +46,8 @@ pub(super) async fn stream(
         None => *newest.borrow(),
     };
     let filter = TimelineFilter { cluster: query.cluster, run: query.run.map(RunId) };
-    let ready = present(&server, &filter);
-    let watcher = Watcher { live: server.live.subscribe(), newest, after, unread: true, filter, ready, server };
+    let ready = present(&server, &filter, &acting);
+    let watcher = Watcher { live: server.live.subscribe(), newest, after, unread: true, filter, ready, server, acting };
     let events = stream::unfold(watcher, |mut watcher| async move {
         let event = watcher.next().await?;
         Some((Ok(event), watcher))
@@ -54,9 +56,9 @@ pub(super) async fn stream(
 }
 
 /// What is true now, so that a watcher need not ask for it.
-fn present(server: &Server, filter: &TimelineFilter) -> VecDeque<Live> {
+fn present(server: &Server, filter: &TimelineFilter, acting: &Acting) -> VecDeque<Live> {
     let views = server.keepers.views().into_iter().map(|view| Live::Cluster { view: Box::new(view) });
-    views.filter(|live| concerns(filter, live)).collect()
+    views.filter(|live| concerns(filter, live) && may_see(acting, live)).collect()
 }
 
 struct Watcher {
@@ -69,6 +71,7 @@ struct Watcher {
     after: u64,
     /// There may be lines behind it.
     unread: bool,
+    acting: Acting,
 }
 
 impl Watcher {
@@ -92,7 +95,7 @@ impl Watcher {
                 live = self.live.recv() => match live {
                     // Read from the store instead, where none is missing.
                     Ok(Live::Timeline { .. }) => {}
-                    Ok(live) if concerns(&self.filter, &live) => self.ready.push_back(live),
+                    Ok(live) if concerns(&self.filter, &live) && may_see(&self.acting, &live) => self.ready.push_back(live),
                     Ok(_) => {}
                     Err(_) => return None,
                 },
@@ -106,8 +109,20 @@ impl Watcher {
         let lines = read.inspect_err(|error| tracing::error!(error = %chain(error), "a live stream ends")).ok()?;
         self.unread = lines.len() == PAGE_ROWS as usize;
         self.after = lines.last().map_or(self.after, |line| line.sequence);
-        self.ready.extend(lines.into_iter().map(|event| Live::Timeline { event }));
+        let lines = lines.into_iter().filter(|line| self.acting.sees(line.scope.cluster.as_ref()));
+        self.ready.extend(lines.map(|event| Live::Timeline { event }));
         Some(())
+    }
+}
+
+/// Whether whoever watches may see it. Samples name no cluster: their run's page is what asks for them.
+fn may_see(acting: &Acting, live: &Live) -> bool {
+    match live {
+        Live::Timeline { event } => acting.sees(event.scope.cluster.as_ref()),
+        Live::Cluster { view } => acting.sees(Some(&view.cluster)),
+        Live::Operation { operation } => acting.sees(Some(&operation.cluster)),
+        Live::Run { entry } => acting.sees(Some(&entry.cluster)),
+        Live::Sample { .. } => true,
     }
 }
 

@@ -2,14 +2,14 @@
 
 use super::LIST_ROWS;
 use super::body::Body;
-use super::person::Person;
+use crate::access::{self, Acting};
 use crate::guards::{Asked, approvals as approving, settings};
 use crate::problem::Failure;
 use crate::server::Server;
 use crate::{attacks, experiment};
 use axum::Json;
 use axum::extract::{Path, State};
-use firedrill_api::guards::{Approval, Approved, AttackPlan, Overridden, RunPlan};
+use firedrill_api::guards::{Approval, Approved, AttackPlan, Overridden, RunPlan, Wish};
 use firedrill_api::http::{StartAttack, StartRun};
 use firedrill_model::guard::GuardPolicy;
 use std::sync::Arc;
@@ -17,20 +17,22 @@ use std::sync::Arc;
 /// `POST /attacks/plan`.
 pub(super) async fn plan_attack(
     State(server): State<Arc<Server>>,
-    Person(by): Person,
+    acting: Acting,
     Body(start): Body<StartAttack>,
 ) -> Result<Json<AttackPlan>, Failure> {
-    let asked = Asked { overrides: start.overrides, seed: start.seed, ..Asked::by(&by) };
+    access::may_start_attack(&server, &acting, &start).await?;
+    let asked = Asked { overrides: start.overrides, seed: start.seed, ..Asked::by(&access::by()) };
     Ok(Json(attacks::plan(&server, None, &start.cluster, &start.attack, &asked).await?))
 }
 
 /// `POST /runs/plan`.
 pub(super) async fn plan_run(
     State(server): State<Arc<Server>>,
-    Person(by): Person,
+    acting: Acting,
     Body(start): Body<StartRun>,
 ) -> Result<Json<RunPlan>, Failure> {
-    let asked = Asked { overrides: start.overrides.clone(), ..Asked::by(&by) };
+    access::may_start_run(&server, &acting, &start).await?;
+    let asked = Asked { overrides: start.overrides.clone(), ..Asked::by(&access::by()) };
     Ok(Json(experiment::plan(&server, &start, &asked).await?))
 }
 
@@ -42,27 +44,39 @@ pub(super) async fn show(State(server): State<Arc<Server>>) -> Result<Json<Guard
 /// `PUT /guards`.
 pub(super) async fn set(
     State(server): State<Arc<Server>>,
-    Person(by): Person,
     Body(limits): Body<GuardPolicy>,
 ) -> Result<Json<GuardPolicy>, Failure> {
-    Ok(Json(settings::set(&server, limits, &by).await?))
+    Ok(Json(settings::set(&server, limits, &access::by()).await?))
 }
 
 /// `GET /guards/overrides`.
-pub(super) async fn overrides(State(server): State<Arc<Server>>) -> Result<Json<Vec<Overridden>>, Failure> {
-    Ok(Json(server.store.overrides(LIST_ROWS).await?))
+pub(super) async fn overrides(
+    State(server): State<Arc<Server>>,
+    acting: Acting,
+) -> Result<Json<Vec<Overridden>>, Failure> {
+    let mut overrides = server.store.overrides(LIST_ROWS).await?;
+    overrides.retain(|one| acting.sees(Some(&one.cluster)));
+    Ok(Json(overrides))
 }
 
 /// `GET /approvals`.
-pub(super) async fn approvals(State(server): State<Arc<Server>>) -> Result<Json<Vec<Approval>>, Failure> {
-    Ok(Json(server.store.approvals(LIST_ROWS).await?))
+pub(super) async fn approvals(
+    State(server): State<Arc<Server>>,
+    acting: Acting,
+) -> Result<Json<Vec<Approval>>, Failure> {
+    let mut approvals = server.store.approvals(LIST_ROWS).await?;
+    approvals.retain(|approval| match &approval.wish {
+        Wish::Attack(start) => acting.sees(Some(&start.cluster)),
+        Wish::Run(start) => acting.sees(start.cluster.as_ref()),
+    });
+    Ok(Json(approvals))
 }
 
 /// `POST /approvals/{id}`.
 pub(super) async fn approve(
     State(server): State<Arc<Server>>,
     Path(id): Path<String>,
-    Person(by): Person,
+    acting: Acting,
 ) -> Result<Json<Approved>, Failure> {
-    Ok(Json(approving::approve(server, &id, &by).await?))
+    Ok(Json(approving::approve(server, &id, &acting).await?))
 }

@@ -5,17 +5,20 @@ mod body;
 mod clusters;
 mod events;
 mod guards;
+mod headers;
 mod health;
 mod hosts;
 mod operations;
 mod origin;
-mod person;
+mod people;
+mod routes;
 mod runs;
 mod schedules;
 mod status;
 mod templates;
 mod timeline;
 
+pub(crate) use routes::Routes;
 pub(crate) use runs::find as find_run;
 
 use crate::problem::{Failure, not_found};
@@ -23,7 +26,7 @@ use crate::server::Server;
 use crate::{experiment, pages};
 use axum::extract::Path;
 use axum::http::Uri;
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use axum::{Json, Router, middleware};
 use firedrill_api::http::ExperimentEntry;
 use std::str::FromStr;
@@ -34,7 +37,23 @@ const LIST_ROWS: u32 = 200;
 
 /// The API and the pages.
 pub(crate) fn router(server: Arc<Server>) -> Router {
-    let api = Router::new()
+    routes()
+        .gated(&server)
+        .fallback(unknown)
+        .layer(middleware::from_fn_with_state(Arc::clone(&server), origin::check))
+        .layer(middleware::from_fn_with_state(Arc::clone(&server), headers::strict))
+        .with_state(server)
+}
+
+/// The path of every call and page, as it is routed: for those who check that each has its entry in
+/// [`RULES`](crate::access::RULES).
+#[must_use]
+pub fn paths() -> Vec<String> {
+    routes().paths()
+}
+
+fn routes() -> Routes {
+    let api = Routes::new()
         .route("/status", get(status::status))
         .route("/halt", post(status::halt))
         .route("/resume", post(status::resume))
@@ -66,16 +85,30 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
         .route("/approvals/{id}", post(guards::approve))
         .route("/timeline", get(timeline::list))
         .route("/events", get(events::stream))
+        .route("/login", post(people::log_in))
+        .route("/logout", post(people::log_out))
+        .route("/me", get(people::me))
+        .route("/users", get(people::users).post(people::add_user))
+        .route("/users/{user}/grants", post(people::set_grants))
+        .route("/users/{user}/password", post(people::change_password))
+        .route("/users/{user}/disable", post(people::disable))
+        .route("/users/{user}/enable", post(people::enable))
+        .route("/users/{user}/totp", post(people::make_totp))
+        .route("/users/{user}/totp/confirm", post(people::confirm_totp))
+        .route("/users/{user}/totp/remove", post(people::remove_totp))
+        .route("/teams", get(people::teams))
+        .route("/teams/{team}", put(people::set_team).delete(people::remove_team))
+        .route("/tokens", get(people::tokens).post(people::create_token))
+        .route("/tokens/{token}/revoke", post(people::revoke_token))
+        .route("/audit", get(people::audit_entries))
+        .route("/audit/verify", get(people::verify_audit))
         .merge(schedules::routes());
-    Router::new()
+    Routes::new()
         .nest("/api/v1", api)
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))
         .merge(pages::router())
-        .fallback(unknown)
-        .layer(middleware::from_fn(origin::check))
-        .with_state(server)
 }
 
 async fn experiments() -> Json<Vec<ExperimentEntry>> {

@@ -2,6 +2,7 @@
 
 use super::LIST_ROWS;
 use super::body::Parameters;
+use crate::access::Acting;
 use crate::problem::{Failure, not_found};
 use crate::server::Server;
 use axum::Json;
@@ -18,9 +19,11 @@ pub(super) struct Filter {
 /// `GET /operations`.
 pub(super) async fn list(
     State(server): State<Arc<Server>>,
+    acting: Acting,
     Parameters(filter): Parameters<Filter>,
 ) -> Result<Json<Vec<Operation>>, Failure> {
-    Ok(Json(server.store.operations(filter.cluster.as_ref(), LIST_ROWS).await?))
+    let operations = server.store.operations(filter.cluster.as_ref(), LIST_ROWS).await?;
+    Ok(Json(operations.into_iter().filter(|operation| acting.sees(Some(&operation.cluster))).collect()))
 }
 
 /// `GET /operations/{operation}`.

@@ -2,7 +2,7 @@
 
 use super::LIST_ROWS;
 use super::body::Body;
-use super::person::Person;
+use crate::access::{self, Acting};
 use crate::experiment;
 use crate::guards::approvals;
 use crate::problem::{Failure, not_found};
@@ -15,22 +15,25 @@ use axum::response::{Html, IntoResponse, Response};
 use firedrill_api::http::{Done, Reason, RunEntry, RunStarted, StartRun};
 use firedrill_model::RunId;
 use firedrill_model::report::RunReport;
+use firedrill_model::timeline::Scope;
 use std::sync::Arc;
 use tokio::fs::File;
 use tokio_util::io::ReaderStream;
 
 /// `GET /runs`.
-pub(super) async fn list(State(server): State<Arc<Server>>) -> Result<Json<Vec<RunEntry>>, Failure> {
-    Ok(Json(server.store.runs(LIST_ROWS).await?.into_iter().map(run_entry).collect()))
+pub(super) async fn list(State(server): State<Arc<Server>>, acting: Acting) -> Result<Json<Vec<RunEntry>>, Failure> {
+    let runs = server.store.runs(LIST_ROWS).await?.into_iter();
+    Ok(Json(runs.filter(|run| acting.sees(Some(&run.cluster))).map(run_entry).collect()))
 }
 
 /// `POST /runs`.
 pub(super) async fn start(
     State(server): State<Arc<Server>>,
-    Person(by): Person,
+    acting: Acting,
     Body(start): Body<StartRun>,
 ) -> Result<Json<RunStarted>, Failure> {
-    Ok(Json(approvals::start_run(server, start, &by).await?))
+    access::may_start_run(&server, &acting, &start).await?;
+    Ok(Json(approvals::start_run(server, start, &access::by()).await?))
 }
 
 /// `GET /runs/{run}`.
@@ -71,7 +74,10 @@ pub(super) async fn halt(
     Path(run): Path<String>,
     Body(body): Body<Reason>,
 ) -> Result<Json<Done>, Failure> {
-    experiment::halt(&server, &RunId(run), &body.reason).await?;
+    let run = RunId(run);
+    experiment::halt(&server, &run, &body.reason).await?;
+    let scope = Scope { run: Some(run), ..Scope::default() };
+    access::tell(&server, &format!("halts the run: {}", body.reason), scope).await;
     Ok(Json(Done {}))
 }
 

@@ -1,24 +1,26 @@
 //! Schedules, the calendar, black-outs, and who is there.
 
 use super::body::{Body, Parameters};
-use super::name;
+use super::{Routes, name};
+use crate::access::{self, Acting};
 use crate::problem::{Failure, MALFORMED, problem};
 use crate::schedules as scheduling;
 use crate::server::Server;
+use axum::Json;
 use axum::extract::{Path, State};
 use axum::routing::{delete, get, post};
-use axum::{Json, Router};
 use firedrill_api::http::{Done, Problem, Reason};
 use firedrill_api::schedules::{AddClosure, Calendar, SayPresence, ScheduleView, TodayMessage};
 use firedrill_model::ScheduleName;
-use firedrill_schedule::{Closure, Code, Presence, Schedule, Zone};
+use firedrill_model::access::{Action, Object};
+use firedrill_schedule::{Closure, Code, Presence, Schedule, Scope, Zone};
 use serde::Deserialize;
 use serde_json::Value;
 use std::sync::Arc;
 
 /// All routes of this module.
-pub(super) fn routes() -> Router<Arc<Server>> {
-    Router::new()
+pub(super) fn routes() -> Routes {
+    Routes::new()
         .route("/schedules", get(list))
         .route("/schedules/{schedule}", get(show).put(put).delete(remove))
         .route("/schedules/{schedule}/pause", post(pause))
@@ -30,16 +32,45 @@ pub(super) fn routes() -> Router<Arc<Server>> {
         .route("/presence", get(presences).post(say_presence))
 }
 
-async fn list(State(server): State<Arc<Server>>) -> Result<Json<Vec<ScheduleView>>, Failure> {
-    Ok(Json(scheduling::views(&server).await?))
+async fn list(State(server): State<Arc<Server>>, acting: Acting) -> Result<Json<Vec<ScheduleView>>, Failure> {
+    let mut views = scheduling::views(&server).await?;
+    views.retain(|view| view.schedule.clusters().any(|cluster| acting.sees(Some(cluster))));
+    Ok(Json(views))
 }
 
-async fn show(State(server): State<Arc<Server>>, schedule: Path<String>) -> Result<Json<ScheduleView>, Failure> {
-    Ok(Json(scheduling::view(&server, &name(schedule, "schedule")?).await?))
+async fn show(
+    State(server): State<Arc<Server>>,
+    acting: Acting,
+    schedule: Path<String>,
+) -> Result<Json<ScheduleView>, Failure> {
+    let view = scheduling::view(&server, &name(schedule, "schedule")?).await?;
+    on_its_clusters(&server, &acting, Action::View, &view.schedule).await?;
+    Ok(Json(view))
+}
+
+/// Whether they may do that on every cluster of a schedule.
+async fn on_its_clusters(server: &Server, acting: &Acting, action: Action, schedule: &Schedule) -> Result<(), Problem> {
+    for cluster in schedule.clusters() {
+        acting.may(server, action, &Object::Cluster(cluster.clone())).await?;
+    }
+    Ok(())
+}
+
+/// Whether they may start by hand what the schedule starts.
+async fn as_by_hand(server: &Server, acting: &Acting, schedule: &Schedule) -> Result<(), Problem> {
+    let experiments = scheduling::experiments(schedule)?;
+    for cluster in schedule.clusters() {
+        for experiment in &experiments {
+            access::may_run(server, acting, cluster, experiment).await?;
+        }
+    }
+    access::note(&format!("{}: {}", schedule.name, schedule.subject()));
+    Ok(())
 }
 
 async fn put(
     State(server): State<Arc<Server>>,
+    acting: Acting,
     schedule: Path<String>,
     Body(body): Body<Value>,
 ) -> Result<Json<ScheduleView>, Failure> {
@@ -49,6 +80,12 @@ async fn put(
         let message = format!("the address names schedule {named}, the body {}; they must agree", schedule.name);
         return Err(Failure(problem(MALFORMED, message)));
     }
+    scheduling::refuse_broken(&schedule, crate::clock::now())?;
+    if let Ok(before) = scheduling::view(&server, &named).await {
+        // To change one is to take the old one away.
+        on_its_clusters(&server, &acting, Action::Attack, &before.schedule).await?;
+    }
+    as_by_hand(&server, &acting, &schedule).await?;
     Ok(Json(scheduling::put(&server, schedule).await?))
 }
 
@@ -61,24 +98,38 @@ fn read(body: Value) -> Result<Schedule, Problem> {
         .map_err(|error| problem(Code::Malformed.as_str(), format!("this is not a schedule: {error}")))
 }
 
-async fn remove(State(server): State<Arc<Server>>, schedule: Path<String>) -> Result<Json<Done>, Failure> {
-    Ok(Json(scheduling::remove(&server, &name(schedule, "schedule")?).await?))
+async fn remove(
+    State(server): State<Arc<Server>>,
+    acting: Acting,
+    schedule: Path<String>,
+) -> Result<Json<Done>, Failure> {
+    let schedule = name(schedule, "schedule")?;
+    let view = scheduling::view(&server, &schedule).await?;
+    on_its_clusters(&server, &acting, Action::Attack, &view.schedule).await?;
+    Ok(Json(scheduling::remove(&server, &schedule).await?))
 }
 
 async fn pause(
     State(server): State<Arc<Server>>,
+    acting: Acting,
     schedule: Path<String>,
     Body(body): Body<Reason>,
 ) -> Result<Json<ScheduleView>, Failure> {
-    Ok(Json(scheduling::pause(&server, &name(schedule, "schedule")?, &body.reason).await?))
+    let schedule = name(schedule, "schedule")?;
+    let view = scheduling::view(&server, &schedule).await?;
+    on_its_clusters(&server, &acting, Action::Stop, &view.schedule).await?;
+    Ok(Json(scheduling::pause(&server, &schedule, &body.reason).await?))
 }
 
 async fn resume(
     State(server): State<Arc<Server>>,
+    acting: Acting,
     schedule: Path<String>,
     Body(body): Body<Reason>,
 ) -> Result<Json<ScheduleView>, Failure> {
-    Ok(Json(scheduling::resume(&server, &name(schedule, "schedule")?, &body.reason).await?))
+    let schedule = name(schedule, "schedule")?;
+    as_by_hand(&server, &acting, &scheduling::view(&server, &schedule).await?.schedule).await?;
+    Ok(Json(scheduling::resume(&server, &schedule, &body.reason).await?))
 }
 
 #[derive(Debug, Deserialize)]
@@ -90,9 +141,12 @@ struct CalendarQuery {
 
 async fn calendar(
     State(server): State<Arc<Server>>,
+    acting: Acting,
     Parameters(query): Parameters<CalendarQuery>,
 ) -> Result<Json<Calendar>, Failure> {
-    Ok(Json(scheduling::calendar(&server, query.days, query.back, query.schedule.as_ref()).await?))
+    let mut calendar = scheduling::calendar(&server, query.days, query.back, query.schedule.as_ref()).await?;
+    calendar.entries.retain(|entry| acting.sees(Some(&entry.cluster)));
+    Ok(Json(calendar))
 }
 
 #[derive(Debug, Deserialize)]
@@ -102,11 +156,12 @@ struct TodayQuery {
 
 async fn today(
     State(server): State<Arc<Server>>,
+    acting: Acting,
     Parameters(query): Parameters<TodayQuery>,
 ) -> Result<Json<TodayMessage>, Failure> {
     let zone = query.zone.map(|zone| zone.parse::<Zone>()).transpose();
     let zone = zone.map_err(|unknown| problem(Code::Zone.as_str(), unknown.to_string()))?;
-    Ok(Json(scheduling::today(&server, zone).await?))
+    Ok(Json(scheduling::today(&server, zone, |cluster| acting.sees(Some(cluster))).await?))
 }
 
 async fn blackouts(State(server): State<Arc<Server>>) -> Result<Json<Vec<Closure>>, Failure> {
@@ -115,12 +170,30 @@ async fn blackouts(State(server): State<Arc<Server>>) -> Result<Json<Vec<Closure
 
 async fn add_blackout(
     State(server): State<Arc<Server>>,
+    acting: Acting,
     Body(add): Body<AddClosure>,
 ) -> Result<Json<Closure>, Failure> {
+    acting.may(&server, Action::Operate, &reach(&add.scope)).await?;
     Ok(Json(scheduling::add_closure(&server, add).await?))
 }
 
-async fn remove_blackout(State(server): State<Arc<Server>>, Path(id): Path<String>) -> Result<Json<Done>, Failure> {
+/// What a black-out closes. A service has no grants of its own: its hosts may be of any cluster.
+fn reach(scope: &Scope) -> Object {
+    match scope {
+        Scope::Cluster(cluster) => Object::Cluster(cluster.clone()),
+        Scope::All | Scope::Service(_) => Object::Everything,
+    }
+}
+
+async fn remove_blackout(
+    State(server): State<Arc<Server>>,
+    acting: Acting,
+    Path(id): Path<String>,
+) -> Result<Json<Done>, Failure> {
+    let known = server.store.closures(crate::clock::now()).await?;
+    if let Some(closure) = known.iter().find(|closure| closure.id == id) {
+        acting.may(&server, Action::Operate, &reach(&closure.scope)).await?;
+    }
     Ok(Json(scheduling::remove_closure(&server, &id).await?))
 }
 
@@ -130,7 +203,13 @@ async fn presences(State(server): State<Arc<Server>>) -> Result<Json<Vec<Presenc
 
 async fn say_presence(
     State(server): State<Arc<Server>>,
+    acting: Acting,
     Body(presence): Body<SayPresence>,
 ) -> Result<Json<Presence>, Failure> {
+    // For themselves; for others, as a roster does it, with the right to set things up.
+    let own = presence.person == access::by();
+    let action = if own { Action::Operate } else { Action::Configure };
+    let object = presence.cluster.clone().map_or(Object::Everything, Object::Cluster);
+    acting.may(&server, action, &object).await?;
     Ok(Json(scheduling::say_presence(&server, presence).await?))
 }

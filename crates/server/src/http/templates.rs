@@ -1,7 +1,7 @@
 //! Templates.
 
 use super::body::Body;
-use super::person::Person;
+use crate::access::{self, Acting};
 use crate::problem::Failure;
 use crate::server::Server;
 use crate::templates;
@@ -41,17 +41,20 @@ pub(super) async fn remove(State(server): State<Arc<Server>>, Path(name): Path<S
 pub(super) async fn preview(
     State(server): State<Arc<Server>>,
     Path(name): Path<String>,
+    acting: Acting,
     Body(fill): Body<FillTemplate>,
 ) -> Result<Json<TemplatePreview>, Failure> {
-    Ok(Json(templates::preview(&server, &name, &fill).await?))
+    let preview = templates::preview(&server, &name, &fill).await?;
+    access::may_start_run(&server, &acting, &templates::start_of(preview.yaml.clone(), &fill)).await?;
+    Ok(Json(preview))
 }
 
 /// `POST /templates/{template}/start`.
 pub(super) async fn start(
     State(server): State<Arc<Server>>,
     Path(name): Path<String>,
-    Person(by): Person,
+    acting: Acting,
     Body(fill): Body<FillTemplate>,
 ) -> Result<Json<RunStarted>, Failure> {
-    Ok(Json(templates::start(server, &name, &fill, &by).await?))
+    Ok(Json(templates::start(server, &name, &fill, &acting).await?))
 }

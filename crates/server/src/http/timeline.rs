@@ -2,6 +2,7 @@
 
 use super::LIST_ROWS;
 use super::body::Parameters;
+use crate::access::Acting;
 use crate::problem::Failure;
 use crate::server::Server;
 use axum::Json;
@@ -22,12 +23,15 @@ pub(super) struct Query {
 /// `GET /timeline`: what is after a line, oldest first; without `after` the newest lines.
 pub(super) async fn list(
     State(server): State<Arc<Server>>,
+    acting: Acting,
     Parameters(query): Parameters<Query>,
 ) -> Result<Json<Vec<TimelineEvent>>, Failure> {
     let filter = TimelineFilter { cluster: query.cluster, run: query.run.map(RunId) };
     let limit = query.limit.unwrap_or(LIST_ROWS);
-    Ok(Json(match query.after {
+    let mut lines = match query.after {
         Some(after) => server.store.events_after(after, &filter, limit).await?,
         None => server.store.newest_events(&filter, limit).await?,
-    }))
+    };
+    lines.retain(|line| acting.sees(line.scope.cluster.as_ref()));
+    Ok(Json(lines))
 }

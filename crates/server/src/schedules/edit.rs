@@ -55,7 +55,11 @@ pub async fn put(server: &Server, schedule: Schedule) -> Result<ScheduleView, Pr
     view(server, &record.schedule.name).await
 }
 
-fn refuse_broken(schedule: &Schedule, now: Timestamp) -> Result<(), Problem> {
+/// What is wrong with a schedule.
+///
+/// # Errors
+/// It breaks a rule.
+pub(crate) fn refuse_broken(schedule: &Schedule, now: Timestamp) -> Result<(), Problem> {
     let problems = check(schedule, now);
     let Some(first) = problems.first() else { return Ok(()) };
     let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();

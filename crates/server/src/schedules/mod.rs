@@ -9,21 +9,22 @@ mod settle;
 mod show;
 mod start;
 
+pub(crate) use edit::refuse_broken;
 pub use edit::{add_closure, pause, put, remove, remove_closure, resume, say_presence};
 pub use show::{calendar, today, view, views};
 
 use crate::Server;
 use crate::clock::now;
 use crate::experiment;
-use crate::problem::{MALFORMED, chain, not_found, problem};
-use firedrill_api::experiment_file;
-use firedrill_api::http::Problem;
+use crate::problem::{chain, not_found};
+use firedrill_api::http::{Problem, StartRun};
+use firedrill_model::experiment::Experiment;
 use firedrill_model::timeline::{EventKind, Scope};
 use firedrill_model::{ClusterName, Severity, Timestamp};
 use firedrill_schedule::programme::Attempt;
-use firedrill_schedule::{Closure, Presence, Schedule, Week, WeekPlan};
+use firedrill_schedule::{Closure, Presence, Schedule, Timing, Week, WeekPlan};
 use firedrill_store::{RunSummary, ScheduleRecord, StoreError};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -98,9 +99,8 @@ struct Subject {
 
 /// Reads an experiment; the library may have changed since the schedule was added.
 fn read(yaml: &str) -> Result<Subject, Problem> {
-    let experiment = experiment_file::read(yaml, &BTreeMap::new(), firedrill_fault::check)
-        .map_err(|error| problem(MALFORMED, format!("this is not an experiment:\n{error}")))?;
-    let firedrill_model::experiment::Experiment { name, title, hypothesis, .. } = experiment;
+    let experiment = experiment::read(&StartRun { yaml: yaml.to_owned(), ..StartRun::default() })?;
+    let Experiment { name, title, hypothesis, .. } = experiment;
     Ok(Subject { name, title, hypothesis, yaml: yaml.to_owned() })
 }
 
@@ -120,6 +120,20 @@ fn of_rung(rung: u32) -> Result<Subject, Problem> {
     let entry = experiment::library().into_iter().find(|entry| entry.rung == Some(rung));
     let entry = entry.ok_or_else(|| not_found("rung", rung, "`firedrill experiment list` shows the ladder"))?;
     read(&entry.yaml)
+}
+
+/// All experiments that a schedule may start.
+///
+/// # Errors
+/// The experiment is not known, or not well-formed.
+pub(crate) fn experiments(schedule: &Schedule) -> Result<Vec<Experiment>, Problem> {
+    let yamls = match &schedule.when {
+        Timing::Programme(_) => {
+            experiment::library().into_iter().filter(|entry| entry.rung.is_some()).map(|entry| entry.yaml).collect()
+        }
+        _ => vec![subject(schedule)?.yaml],
+    };
+    yamls.into_iter().map(|yaml| experiment::read(&StartRun { yaml, ..StartRun::default() })).collect()
 }
 
 /// How many rungs the ladder has.

@@ -231,12 +231,19 @@ fn foreseen_rung(
     }
 }
 
-/// The message of the day by the clock of a zone: the rest of today, and everything since the beginning of yesterday.
+/// The message of the day by the clock of a zone: the rest of today, and everything since the beginning of yesterday,
+/// of those clusters.
 ///
 /// # Errors
 /// The store cannot be read.
-pub async fn today(server: &Server, zone: Option<Zone>) -> Result<TodayMessage, Problem> {
-    let today = gather_today(server, zone, now()).await.map_err(|error| store_failed(&error))?;
+pub async fn today(
+    server: &Server,
+    zone: Option<Zone>,
+    shown: impl Fn(&ClusterName) -> bool,
+) -> Result<TodayMessage, Problem> {
+    let mut today = gather_today(server, zone, now()).await.map_err(|error| store_failed(&error))?;
+    today.planned.retain(|start| shown(&start.cluster));
+    today.recap.retain(|recap| shown(&recap.cluster));
     let text = today.text();
     Ok(TodayMessage { today, text })
 }

@@ -4,6 +4,7 @@
 
 mod library;
 
+use crate::access::{self, Acting};
 use crate::guards::approvals;
 use crate::problem::{EMPTY_TARGET, MALFORMED, not_found, problem, refusal, store_failed};
 use crate::server::Server;
@@ -66,13 +67,20 @@ pub async fn preview(server: &Server, name: &str, fill: &FillTemplate) -> Result
 /// Starts the experiment with these values for that person, past the same guards as any other.
 ///
 /// # Errors
-/// As [`preview`]; a guard refuses.
-pub async fn start(server: Arc<Server>, name: &str, fill: &FillTemplate, by: &str) -> Result<RunStarted, Problem> {
+/// As [`preview`]; they may not; a guard refuses.
+pub(crate) async fn start(
+    server: Arc<Server>,
+    name: &str,
+    fill: &FillTemplate,
+    acting: &Acting,
+) -> Result<RunStarted, Problem> {
     let preview = preview(&server, name, fill).await?;
+    let start = start_of(preview.yaml, fill);
+    access::may_start_run(&server, acting, &start).await?;
     if let Some(PlannedAttack { fault, obstacle: Some(why), .. }) = preview.attacks.first() {
         return Err(problem(EMPTY_TARGET, format!("template {name}: {} would strike nothing: {why}", fault.kind)));
     }
-    approvals::start_run(server, start_of(preview.yaml, fill), by).await
+    approvals::start_run(server, start, &access::by()).await
 }
 
 /// Keeps a template of one's own: a file's text, or the experiment of a past run.
@@ -131,7 +139,8 @@ fn of_run(experiment: &Experiment, name: &str, title: Option<&str>) -> Result<Te
     }
 }
 
-fn start_of(yaml: String, fill: &FillTemplate) -> StartRun {
+/// The run that a template with its values is.
+pub(crate) fn start_of(yaml: String, fill: &FillTemplate) -> StartRun {
     StartRun { yaml, cluster: fill.cluster.clone(), force: fill.force, ..StartRun::default() }
 }
 

@@ -1,7 +1,10 @@
 //! A real server with agents that are played by the tests, over the real link: TCP on loopback, mutual TLS.
 
+mod access;
+mod access_starts;
 mod agent;
 mod attacks;
+mod audit;
 mod cluster;
 mod enrolment;
 mod events;

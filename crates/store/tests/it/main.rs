@@ -1,5 +1,6 @@
 //! The store as its callers use it: on a file, opened, closed and opened again.
 
+mod access;
 mod decisions;
 mod enrolment;
 mod guards;
