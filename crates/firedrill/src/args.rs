@@ -28,7 +28,7 @@ pub(crate) struct Connect {
     /// Talk to the server of this sandbox
     #[arg(long, global = true, value_name = "NAME", conflicts_with = "server")]
     pub(crate) sandbox: Option<SandboxName>,
-    /// Who you are, for the log and for approvals (default: the user's name)
+    /// Who you are, for the log and for approvals, as long as the server has no users (default: the user's name)
     #[arg(long = "as", global = true, env = "FIREDRILL_PERSON", value_name = "NAME")]
     pub(crate) person: Option<String>,
     /// An API token (default: the session of `firedrill login`)

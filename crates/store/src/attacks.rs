@@ -48,7 +48,7 @@ impl Store {
         .bind(attack.ended())
         .bind(attack.report.at.0)
         .bind(text)
-        .execute(&self.ordinary)
+        .execute(&mut *self.ordinary().await?)
         .await
         .map_err(self.failed("storing an attack"))?;
         Ok(())

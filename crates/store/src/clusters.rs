@@ -3,7 +3,7 @@
 use crate::{Store, StoreError, document, operations, timeline};
 use firedrill_model::workload::Login;
 use firedrill_model::{ClusterName, ClusterSpec, Operation, TimelineEvent, Timestamp};
-use sqlx::Row;
+use sqlx::{Connection, Row};
 
 /// A cluster as registered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Store {
         .bind(now.0)
         .bind(spec)
         .bind(login)
-        .execute(&self.durable)
+        .execute(&mut *self.durable().await?)
         .await
         .map_err(self.failed("storing a cluster"))?;
         Ok(())
@@ -92,7 +92,7 @@ impl Store {
     /// The store cannot be written, or has a newer revision.
     pub async fn commit_keeper(&self, commit: KeeperCommit<'_>) -> Result<Vec<TimelineEvent>, StoreError> {
         let doing = "storing a decision of a keeper";
-        let writer = if commit.state.is_some() { &self.durable } else { &self.ordinary };
+        let mut writer = if commit.state.is_some() { self.durable().await? } else { self.ordinary().await? };
         let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(self.failed(doing))?;
         if let Some((revision, state)) = commit.state {
             let stored = sqlx::query(

@@ -32,7 +32,7 @@ impl Store {
         .bind(at.0)
         .bind(person)
         .bind(text)
-        .execute(&self.durable)
+        .execute(&mut *self.durable().await?)
         .await
         .map_err(self.failed("storing the limits of the guards"))?;
         Ok(())
@@ -49,7 +49,7 @@ impl Store {
             .bind(overridden.at.0)
             .bind(overridden.cluster.as_str())
             .bind(text)
-            .execute(&self.durable)
+            .execute(&mut *self.durable().await?)
             .await
             .map_err(self.failed("storing an override"))?;
         Ok(())
@@ -77,7 +77,7 @@ impl Store {
         sqlx::query("INSERT INTO attack_choices (attack, document) VALUES ($1, $2) ON CONFLICT DO NOTHING")
             .bind(&attack.0)
             .bind(text)
-            .execute(&self.ordinary)
+            .execute(&mut *self.ordinary().await?)
             .await
             .map_err(self.failed("storing how a target was chosen"))?;
         Ok(())
@@ -107,7 +107,7 @@ impl Store {
             .bind(approval.at.0)
             .bind(document::word("approval state", &approval.state)?)
             .bind(text)
-            .execute(&self.durable)
+            .execute(&mut *self.durable().await?)
             .await
             .map_err(self.failed("storing a request for approval"))?;
         Ok(())
@@ -124,7 +124,7 @@ impl Store {
             .bind(document::word("approval state", &approval.state)?)
             .bind(text)
             .bind(document::word("approval state", &ApprovalState::Waiting)?)
-            .execute(&self.durable)
+            .execute(&mut *self.durable().await?)
             .await
             .map_err(self.failed("settling a request for approval"))?;
         Ok(done.rows_affected() == 1)

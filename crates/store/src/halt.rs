@@ -22,7 +22,7 @@ impl Store {
         sqlx::query("INSERT INTO halt (only, reason, since) VALUES (1, $1, $2) ON CONFLICT DO NOTHING")
             .bind(reason)
             .bind(since.0)
-            .execute(&self.durable)
+            .execute(&mut *self.durable().await?)
             .await
             .map_err(self.failed("storing a halt"))?;
         Ok(())
@@ -33,7 +33,10 @@ impl Store {
     /// # Errors
     /// The store cannot be written.
     pub async fn clear_halt(&self) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM halt").execute(&self.durable).await.map_err(self.failed("clearing a halt"))?;
+        sqlx::query("DELETE FROM halt")
+            .execute(&mut *self.durable().await?)
+            .await
+            .map_err(self.failed("clearing a halt"))?;
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use crate::{Store, StoreError, document};
 use firedrill_model::{ClusterName, HostName, NodeName, RegionName, Timestamp};
 use serde::{Deserialize, Serialize};
-use sqlx::Row;
+use sqlx::{Connection, Row};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -57,7 +57,7 @@ impl Store {
         .bind(host.name.as_str())
         .bind(seen.0)
         .bind(text)
-        .execute(&self.ordinary)
+        .execute(&mut *self.ordinary().await?)
         .await
         .map_err(self.failed("storing a host"))?;
         Ok(())
@@ -71,7 +71,7 @@ impl Store {
         sqlx::query("UPDATE hosts SET last_seen = $2 WHERE name = $1")
             .bind(host.as_str())
             .bind(at.0)
-            .execute(&self.ordinary)
+            .execute(&mut *self.ordinary().await?)
             .await
             .map_err(self.failed("storing when a host was seen"))?;
         Ok(())
@@ -107,7 +107,8 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let doing = "storing an enrolment token";
-        let mut transaction = self.durable.begin_with("BEGIN IMMEDIATE").await.map_err(self.failed(doing))?;
+        let mut writer = self.durable().await?;
+        let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(self.failed(doing))?;
         // A used token is kept as long as it would have been good, to say "used" and not "unknown".
         sqlx::query("DELETE FROM tokens WHERE expires < $1")
             .bind(now.0 - TOKEN_REMEMBERED_MICROS)
@@ -137,7 +138,8 @@ impl Store {
         now: Timestamp,
     ) -> Result<TokenUse, StoreError> {
         let doing = "using an enrolment token";
-        let mut transaction = self.durable.begin_with("BEGIN IMMEDIATE").await.map_err(self.failed(doing))?;
+        let mut writer = self.durable().await?;
+        let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(self.failed(doing))?;
         let row = sqlx::query("SELECT host, expires, used FROM tokens WHERE hash = $1")
             .bind(hash)
             .fetch_optional(&mut *transaction)

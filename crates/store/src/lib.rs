@@ -31,6 +31,7 @@ mod runs;
 mod schedules;
 mod templates;
 mod timeline;
+mod turn;
 
 pub use access::{AuditRow, SessionRecord, TeamRecord, TokenRecord, UserRecord};
 pub use attacks::AttackRecord;
@@ -46,12 +47,14 @@ use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Most rows of one answer, whatever was asked for; callers page on.
 pub const ROWS_MAX: u32 = 1000;
 
-/// How long one writer waits for the other; a commit takes milliseconds, a checkpoint some tens of them.
+/// How long a statement waits for a lock. Writers stand in line ([`turn`]), so this is for what a cancelled call leaves
+/// behind until it is rolled back, and for a copy of the file that somebody takes.
 const BUSY_WITHIN: Duration = Duration::from_secs(5);
 /// Connections for reading: pages, the live stream and the command line rarely read at once.
 const READERS: u32 = 4;
@@ -68,6 +71,8 @@ pub struct Store {
     durable: SqlitePool,
     /// One connection, no fsync per commit.
     ordinary: SqlitePool,
+    /// The writers wait in this line.
+    line: Arc<tokio::sync::Mutex<()>>,
     readers: SqlitePool,
     path: PathBuf,
 }
@@ -96,7 +101,7 @@ impl Store {
         })?;
         let ordinary = pool(path, ordinary, 1).await?;
         let readers = pool(path, options.synchronous(SqliteSynchronous::Normal), READERS).await?;
-        Ok(Self { durable, ordinary, readers, path: path.to_owned() })
+        Ok(Self { durable, ordinary, line: Arc::default(), readers, path: path.to_owned() })
     }
 
     /// Waits for running statements and closes the file; the write-ahead log is folded in.

@@ -90,7 +90,7 @@ impl Store {
         .bind(summary.verdict.map(|verdict| document::word("verdict of a run", &verdict)).transpose()?)
         .bind(summary.reason)
         .bind(text)
-        .execute(&self.ordinary)
+        .execute(&mut *self.ordinary().await?)
         .await
         .map_err(self.failed("storing the report of a run"))?;
         Ok(())
@@ -174,7 +174,7 @@ impl Store {
         .bind(rung)
         .bind(&run.0)
         .bind(at.0)
-        .execute(&self.ordinary)
+        .execute(&mut *self.ordinary().await?)
         .await
         .map_err(self.failed("storing a passed rung"))?;
         Ok(())
@@ -188,7 +188,7 @@ impl Store {
         sqlx::query("DELETE FROM ladder_passes WHERE cluster = $1 AND rung = $2")
             .bind(cluster.as_str())
             .bind(rung)
-            .execute(&self.ordinary)
+            .execute(&mut *self.ordinary().await?)
             .await
             .map_err(self.failed("storing a failed rung"))?;
         Ok(())

@@ -3,8 +3,8 @@
 use crate::{ROWS_MAX, RunSummary, Store, StoreError, document};
 use firedrill_model::{ClusterName, RunId, ScheduleName, Timestamp};
 use firedrill_schedule::{Closure, Occurrence, Outcome, Presence, Schedule, Week, WeekPlan};
-use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{Connection, Row};
 
 /// A schedule as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +56,8 @@ impl Store {
         let doing = "storing a schedule";
         let name = record.schedule.name.as_str();
         let text = document::write("schedule", name, &record.schedule)?;
-        let mut transaction = self.durable.begin_with("BEGIN IMMEDIATE").await.map_err(self.failed(doing))?;
+        let mut writer = self.durable().await?;
+        let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(self.failed(doing))?;
         sqlx::query(
             "INSERT INTO schedules (name, added, seed, looked, paused, document) VALUES ($1, $2, $3, $4, $5, $6)
              ON CONFLICT (name) DO UPDATE SET added = excluded.added, looked = excluded.looked,
@@ -112,7 +113,8 @@ impl Store {
     /// The store cannot be written.
     pub async fn remove_schedule(&self, name: &ScheduleName) -> Result<bool, StoreError> {
         let doing = "removing a schedule";
-        let mut transaction = self.durable.begin_with("BEGIN IMMEDIATE").await.map_err(self.failed(doing))?;
+        let mut writer = self.durable().await?;
+        let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(self.failed(doing))?;
         sqlx::query("DELETE FROM schedule_weeks WHERE schedule = $1")
             .bind(name.as_str())
             .execute(&mut *transaction)
@@ -135,7 +137,7 @@ impl Store {
         let paused = sqlx::query("UPDATE schedules SET paused = $2 WHERE name = $1 AND paused IS NULL")
             .bind(name.as_str())
             .bind(reason)
-            .execute(&self.durable)
+            .execute(&mut *self.durable().await?)
             .await
             .map_err(self.failed("pausing a schedule"))?;
         Ok(paused.rows_affected() > 0)
@@ -150,7 +152,7 @@ impl Store {
             sqlx::query("UPDATE schedules SET paused = NULL, looked = $2 WHERE name = $1 AND paused IS NOT NULL")
                 .bind(name.as_str())
                 .bind(now.0)
-                .execute(&self.durable)
+                .execute(&mut *self.durable().await?)
                 .await
                 .map_err(self.failed("resuming a schedule"))?;
         Ok(resumed.rows_affected() > 0)
@@ -165,7 +167,7 @@ impl Store {
         sqlx::query("UPDATE schedules SET looked = $2 WHERE name = $1 AND looked < $2")
             .bind(name.as_str())
             .bind(looked.0)
-            .execute(&self.ordinary)
+            .execute(&mut *self.ordinary().await?)
             .await
             .map_err(self.failed("looking at a schedule"))?;
         Ok(())
@@ -198,7 +200,7 @@ impl Store {
         .bind(plan.week.to_string())
         .bind(seed.cast_signed())
         .bind(text)
-        .execute(&self.durable)
+        .execute(&mut *self.durable().await?)
         .await
         .map_err(self.failed("storing the plan of a week"))?;
         if kept.rows_affected() > 0 {
@@ -213,7 +215,8 @@ impl Store {
     /// # Errors
     /// The store cannot be written.
     pub async fn claim_occurrence(&self, occurrence: &Occurrence) -> Result<bool, StoreError> {
-        let writer = if occurrence.outcome == Outcome::Starting { &self.durable } else { &self.ordinary };
+        let starting = occurrence.outcome == Outcome::Starting;
+        let mut writer = if starting { self.durable().await? } else { self.ordinary().await? };
         let claimed = sqlx::query(
             "INSERT INTO occurrences (schedule, cluster, due, final, document) VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT DO NOTHING",
@@ -223,7 +226,7 @@ impl Store {
         .bind(occurrence.due.0)
         .bind(occurrence.outcome.is_final())
         .bind(document::write("occurrence", occurrence.schedule.as_str(), occurrence)?)
-        .execute(writer)
+        .execute(&mut *writer)
         .await
         .map_err(self.failed("storing a due time"))?;
         Ok(claimed.rows_affected() > 0)
@@ -242,7 +245,7 @@ impl Store {
         .bind(occurrence.due.0)
         .bind(occurrence.outcome.is_final())
         .bind(document::write("occurrence", occurrence.schedule.as_str(), occurrence)?)
-        .execute(&self.ordinary)
+        .execute(&mut *self.ordinary().await?)
         .await
         .map_err(self.failed("storing what came of a due time"))?;
         Ok(())
@@ -319,7 +322,7 @@ impl Store {
             .bind(&closure.id)
             .bind(closure.until.map(|until| until.0))
             .bind(document::write("black-out", &closure.id, closure)?)
-            .execute(&self.durable)
+            .execute(&mut *self.durable().await?)
             .await
             .map_err(self.failed("storing a black-out"))?;
         Ok(())
@@ -332,7 +335,7 @@ impl Store {
     pub async fn remove_closure(&self, id: &str) -> Result<bool, StoreError> {
         let removed = sqlx::query("DELETE FROM closures WHERE id = $1")
             .bind(id)
-            .execute(&self.durable)
+            .execute(&mut *self.durable().await?)
             .await
             .map_err(self.failed("removing a black-out"))?;
         Ok(removed.rows_affected() > 0)
@@ -366,7 +369,7 @@ impl Store {
         .bind(presence.cluster.as_ref().map_or("", ClusterName::as_str))
         .bind(presence.until.0)
         .bind(document::write("presence", &presence.person, presence)?)
-        .execute(&self.durable)
+        .execute(&mut *self.durable().await?)
         .await
         .map_err(self.failed("storing a presence"))?;
         Ok(())

@@ -18,7 +18,7 @@ impl Store {
         .bind(&template.name)
         .bind(now.0)
         .bind(document::write("template", &template.name, template)?)
-        .execute(&self.durable)
+        .execute(&mut *self.durable().await?)
         .await
         .map_err(self.failed("storing a template"))?;
         Ok(())
@@ -31,7 +31,7 @@ impl Store {
     pub async fn remove_template(&self, name: &str) -> Result<bool, StoreError> {
         let done = sqlx::query("DELETE FROM templates WHERE name = $1")
             .bind(name)
-            .execute(&self.durable)
+            .execute(&mut *self.durable().await?)
             .await
             .map_err(self.failed("removing a template"))?;
         Ok(done.rows_affected() > 0)

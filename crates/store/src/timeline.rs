@@ -42,8 +42,10 @@ impl Store {
     /// # Errors
     /// The store cannot be written.
     pub async fn append_event(&self, event: &TimelineEvent) -> Result<TimelineEvent, StoreError> {
-        let row =
-            insert(event)?.fetch_one(&self.ordinary).await.map_err(self.failed("adding a line to the timeline"))?;
+        let row = insert(event)?
+            .fetch_one(&mut *self.ordinary().await?)
+            .await
+            .map_err(self.failed("adding a line to the timeline"))?;
         Ok(numbered(event, &row))
     }
 

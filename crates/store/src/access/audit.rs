@@ -1,8 +1,8 @@
 //! The audit log. There is no call that changes or removes an entry, and the database refuses both.
 
 use crate::{ROWS_MAX, Store, StoreError};
-use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{Connection, Row};
 
 /// One entry as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +33,8 @@ impl Store {
         make: impl FnOnce(Option<&AuditRow>) -> AuditRow + Send,
     ) -> Result<AuditRow, StoreError> {
         let doing = "writing the audit log";
-        let mut transaction = self.durable.begin_with("BEGIN IMMEDIATE").await.map_err(self.failed(doing))?;
+        let mut writer = self.durable().await?;
+        let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(self.failed(doing))?;
         let newest = sqlx::query("SELECT sequence, entry, hash FROM audit ORDER BY sequence DESC LIMIT 1")
             .fetch_optional(&mut *transaction)
             .await

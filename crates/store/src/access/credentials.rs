@@ -3,8 +3,8 @@
 use crate::{ROWS_MAX, Store, StoreError, document};
 use firedrill_model::access::Grant;
 use firedrill_model::{Timestamp, UserName};
-use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{Connection, Row};
 
 /// An API token, without its secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +74,7 @@ impl Store {
         .bind(token.created.0)
         .bind(token.expires.0)
         .bind(token.revoked)
-        .execute(&self.durable)
+        .execute(&mut *self.durable().await?)
         .await
         .map_err(self.failed("storing an API token"))?;
         Ok(())
@@ -132,7 +132,8 @@ impl Store {
     /// # Errors
     /// The store cannot be written.
     pub async fn revoke_api_token(&self, id: &str) -> Result<(), StoreError> {
-        let done = sqlx::query("UPDATE api_tokens SET revoked = TRUE WHERE id = $1").bind(id).execute(&self.durable);
+        let mut writer = self.durable().await?;
+        let done = sqlx::query("UPDATE api_tokens SET revoked = TRUE WHERE id = $1").bind(id).execute(&mut *writer);
         done.await.map_err(self.failed("revoking an API token"))?;
         Ok(())
     }
@@ -145,7 +146,7 @@ impl Store {
         sqlx::query("UPDATE api_tokens SET last_used = $2 WHERE id = $1")
             .bind(id)
             .bind(at.0)
-            .execute(&self.ordinary)
+            .execute(&mut *self.ordinary().await?)
             .await
             .map_err(self.failed("storing the use of an API token"))?;
         Ok(())
@@ -158,7 +159,8 @@ impl Store {
     /// The store cannot be written.
     pub async fn add_session(&self, session: &SessionRecord, hash: &str, keep: u32) -> Result<(), StoreError> {
         let doing = "storing a session";
-        let mut transaction = self.durable.begin_with("BEGIN IMMEDIATE").await.map_err(self.failed(doing))?;
+        let mut writer = self.durable().await?;
+        let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(self.failed(doing))?;
         sqlx::query("INSERT INTO sessions (hash, owner, created, expires, last_used) VALUES ($1, $2, $3, $4, $3)")
             .bind(hash)
             .bind(session.owner.as_str())
@@ -215,7 +217,7 @@ impl Store {
         sqlx::query("UPDATE sessions SET last_used = $2 WHERE hash = $1")
             .bind(hash)
             .bind(at.0)
-            .execute(&self.ordinary)
+            .execute(&mut *self.ordinary().await?)
             .await
             .map_err(self.failed("storing the use of a session"))?;
         Ok(())
@@ -226,7 +228,8 @@ impl Store {
     /// # Errors
     /// The store cannot be written.
     pub async fn end_session(&self, hash: &str) -> Result<(), StoreError> {
-        let done = sqlx::query("DELETE FROM sessions WHERE hash = $1").bind(hash).execute(&self.durable).await;
+        let done =
+            sqlx::query("DELETE FROM sessions WHERE hash = $1").bind(hash).execute(&mut *self.durable().await?).await;
         done.map_err(self.failed("ending a session"))?;
         Ok(())
     }

@@ -9,8 +9,8 @@ pub use credentials::{SessionRecord, TokenRecord};
 use crate::{ROWS_MAX, Store, StoreError, document};
 use firedrill_model::access::Grant;
 use firedrill_model::{TeamName, Timestamp, UserName};
-use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{Connection, Row};
 
 /// A user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,7 +117,7 @@ impl Store {
         .bind(&user.totp)
         .bind(user.totp_on)
         .bind(user.created.0)
-        .execute(&self.durable)
+        .execute(&mut *self.durable().await?)
         .await
         .map_err(self.failed("storing a user"))?;
         Ok(done.rows_affected() == 1)
@@ -130,7 +130,8 @@ impl Store {
     /// The store cannot be written.
     pub async fn save_user(&self, user: &UserRecord) -> Result<(), StoreError> {
         let doing = "changing a user";
-        let mut transaction = self.durable.begin_with("BEGIN IMMEDIATE").await.map_err(self.failed(doing))?;
+        let mut writer = self.durable().await?;
+        let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(self.failed(doing))?;
         sqlx::query(
             "UPDATE users SET password = $2, grants = $3, disabled = $4, totp = $5, totp_on = $6 WHERE name = $1",
         )
@@ -160,7 +161,7 @@ impl Store {
             .bind(user.as_str())
             .bind(sealed)
             .bind(on)
-            .execute(&self.durable)
+            .execute(&mut *self.durable().await?)
             .await
             .map_err(self.failed("storing the key of one-time codes"))?;
         Ok(())
@@ -174,7 +175,7 @@ impl Store {
         let done = sqlx::query("UPDATE users SET totp_step = $2 WHERE name = $1 AND totp_step < $2")
             .bind(user.as_str())
             .bind(step)
-            .execute(&self.durable)
+            .execute(&mut *self.durable().await?)
             .await
             .map_err(self.failed("using a one-time code"))?;
         Ok(done.rows_affected() == 1)
@@ -216,7 +217,8 @@ impl Store {
     /// The store cannot be written; a member is no user.
     pub async fn save_team(&self, team: &TeamRecord) -> Result<(), StoreError> {
         let doing = "storing a team";
-        let mut transaction = self.durable.begin_with("BEGIN IMMEDIATE").await.map_err(self.failed(doing))?;
+        let mut writer = self.durable().await?;
+        let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(self.failed(doing))?;
         sqlx::query("INSERT INTO teams (name, grants) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET grants = $2")
             .bind(team.name.as_str())
             .bind(document::write("grants of team", team.name.as_str(), &team.grants)?)
@@ -244,7 +246,10 @@ impl Store {
     /// # Errors
     /// The store cannot be written.
     pub async fn remove_team(&self, team: &TeamName) -> Result<bool, StoreError> {
-        let done = sqlx::query("DELETE FROM teams WHERE name = $1").bind(team.as_str()).execute(&self.durable).await;
+        let done = sqlx::query("DELETE FROM teams WHERE name = $1")
+            .bind(team.as_str())
+            .execute(&mut *self.durable().await?)
+            .await;
         Ok(done.map_err(self.failed("removing a team"))?.rows_affected() == 1)
     }
 
