@@ -1,6 +1,6 @@
 //! The stages of CI, in the order of what they cost: cheap ones first.
 
-use crate::{generate, kernels, shell, tidy};
+use crate::{api_fuzz, generate, kernels, shell, tidy};
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "clippy", about: "lints, warnings denied", run: clippy },
     Stage { name: "generated", about: "generated files are fresh", run: generated },
     Stage { name: "nextest", about: "all tests", run: nextest },
+    Stage { name: "api", about: "the HTTP API, as its description says, under a fuzzer", run: api_fuzz::run },
     Stage { name: "kernels", about: "faults on the stock kernels of Debian, in qemu", run: kernels::stage },
     Stage { name: "doctest", about: "examples in the documentation", run: doctest },
     Stage { name: "sim", about: "the keeper against simulated fleets, many seeds", run: sim },

@@ -19,8 +19,11 @@ struct Generated {
 }
 
 /// Every generated file of the repository.
-const FILES: &[Generated] =
-    &[Generated { path: "docs/cli.md", make: command_line }, Generated { path: "docs/attacks.md", make: attacks }];
+const FILES: &[Generated] = &[
+    Generated { path: "docs/cli.md", make: command_line },
+    Generated { path: "docs/attacks.md", make: attacks },
+    Generated { path: "docs/openapi.json", make: api },
+];
 
 /// Writes all generated files, or checks them.
 ///
@@ -60,6 +63,12 @@ fn command_line() -> Result<String> {
         .to_owned();
     describe(&mut text, &[])?;
     Ok(text)
+}
+
+/// The description of the HTTP API: what its handlers take and give.
+fn api() -> Result<String> {
+    shell::run("cargo", &["build", "--locked", "--quiet", "--package", "firedrill"])?;
+    shell::output("target/debug/firedrill", &["api"])
 }
 
 /// The reference of attacks: what each says of itself.

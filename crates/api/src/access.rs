@@ -20,10 +20,11 @@
 
 use firedrill_model::access::Grant;
 use firedrill_model::{Span, TeamName, Timestamp, UserName};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Who somebody says to be.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogIn {
     /// The name. Any text, so that a wrong one is answered like an unknown one.
     pub user: String,
@@ -42,7 +43,7 @@ impl std::fmt::Debug for LogIn {
 }
 
 /// A session has begun.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LoggedIn {
     /// Who.
     pub user: UserName,
@@ -53,7 +54,7 @@ pub struct LoggedIn {
 }
 
 /// Who asks, as the server sees them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Me {
     /// The name.
     pub name: String,
@@ -66,7 +67,7 @@ pub struct Me {
 }
 
 /// A new user.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AddUser {
     /// The name.
     pub name: UserName,
@@ -77,14 +78,14 @@ pub struct AddUser {
 }
 
 /// What a user may do, instead of what they might before.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Grants {
     /// All of it.
     pub grants: Vec<Grant>,
 }
 
 /// Another password.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ChangePassword {
     /// The present one; not needed from an admin who changes another's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -94,7 +95,7 @@ pub struct ChangePassword {
 }
 
 /// A user, as everybody who manages users may see them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UserView {
     /// The name.
     pub name: UserName,
@@ -111,7 +112,7 @@ pub struct UserView {
 }
 
 /// The key of a user's one-time codes, shown once; it counts after a code was given.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TotpKey {
     /// In base 32, to be typed in.
     pub key: String,
@@ -120,14 +121,14 @@ pub struct TotpKey {
 }
 
 /// A one-time code.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Code {
     /// Six digits.
     pub code: String,
 }
 
 /// A team, new or changed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SetTeam {
     /// What its members may do.
     pub grants: Vec<Grant>,
@@ -136,7 +137,7 @@ pub struct SetTeam {
 }
 
 /// A team.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TeamView {
     /// Which.
     pub name: TeamName,
@@ -147,7 +148,7 @@ pub struct TeamView {
 }
 
 /// A new API token of whoever asks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CreateToken {
     /// What it is for.
     pub label: String,
@@ -158,7 +159,7 @@ pub struct CreateToken {
 }
 
 /// The new API token: the only time that its secret is seen.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CreatedToken {
     /// The secret.
     pub secret: String,
@@ -168,7 +169,7 @@ pub struct CreatedToken {
 }
 
 /// An API token, without its secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenView {
     /// By which it is revoked.
     pub id: String,
@@ -189,7 +190,7 @@ pub struct TokenView {
 }
 
 /// One entry of the audit log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AuditEntry {
     /// Its number, from 1, without gaps.
     pub sequence: u64,
@@ -200,7 +201,7 @@ pub struct AuditEntry {
 }
 
 /// What an entry of the audit log says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AuditRecord {
     /// When.
     pub at: Timestamp,
@@ -218,7 +219,7 @@ pub struct AuditRecord {
 }
 
 /// What came of a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AuditOutcome {
     /// It was allowed and begins. Without an entry for its end it may have happened: the connection broke or the
@@ -233,7 +234,7 @@ pub enum AuditOutcome {
 }
 
 /// What a check of the whole audit log came to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Verified {
     /// Entries that hold together, from the first on.
     pub entries: u64,
@@ -244,7 +245,7 @@ pub struct Verified {
 }
 
 /// Where a chain is broken.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Broken {
     /// Which entry.
     pub sequence: u64,

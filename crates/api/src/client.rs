@@ -134,19 +134,18 @@ impl Client {
     pub fn new(base_url: &str) -> Result<Self, ClientError> {
         let address = || ClientError::Address { url: base_url.to_owned() };
         let url = reqwest::Url::parse(base_url).map_err(|_| address())?;
-        if url.scheme() != "http" || url.host().is_none() {
+        if !["http", "https"].contains(&url.scheme()) || url.host().is_none() {
             return Err(address());
         }
         install_crypto();
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_WITHIN)
             .tcp_nodelay(true)
-            // The server is on this machine: a proxy of the environment must not come between.
-            .no_proxy()
-            // Plain HTTP only; without this the system's certificates would have to be there.
-            .tls_certs_only(Vec::new())
-            .build()
-            .map_err(|_| address())?;
+            // A server is reached directly: a proxy of the environment must not come between.
+            .no_proxy();
+        // Without TLS the certificates that this system trusts need not be there.
+        let http = if url.scheme() == "http" { http.tls_certs_only(Vec::new()) } else { http };
+        let http = http.build().map_err(|_| address())?;
         Ok(Self { base: base_url.trim_end_matches('/').to_owned(), http, person: None, credential: None })
     }
 

@@ -4,13 +4,14 @@ use crate::http::{StartAttack, StartRun};
 use firedrill_model::attack::AttackReport;
 use firedrill_model::guard::{Answer, BlastRadius, Refusal};
 use firedrill_model::{ClusterName, Fault, HostName, NodeName, RegionName, Role, RunId, Span, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The header by which a caller says who it is.
 pub const PERSON_HEADER: &str = "firedrill-person";
 
 /// What an attack would do if it began now. Nothing is begun.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AttackPlan {
     /// On which cluster.
     pub cluster: ClusterName,
@@ -31,7 +32,7 @@ pub struct AttackPlan {
 }
 
 /// What would be done on one host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlannedHost {
     /// Which.
     pub host: HostName,
@@ -50,7 +51,7 @@ pub struct PlannedHost {
 }
 
 /// What the attacks of a run would do if all of them began now. Nothing is begun.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RunPlan {
     /// The experiment's name.
     pub experiment: String,
@@ -63,7 +64,7 @@ pub struct RunPlan {
 }
 
 /// One attack of a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlannedAttack {
     /// Its place among the steps, from 0.
     pub step: usize,
@@ -74,7 +75,7 @@ pub struct PlannedAttack {
 }
 
 /// A guard was passed over.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Overridden {
     /// Its id.
     pub id: String,
@@ -95,7 +96,7 @@ pub struct Overridden {
 }
 
 /// How the hosts of an attack were chosen.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Chosen {
     /// The selector, as text.
     pub target: String,
@@ -109,7 +110,7 @@ pub struct Chosen {
 }
 
 /// What waits for a second person.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Wish {
     /// An attack by hand.
@@ -119,7 +120,7 @@ pub enum Wish {
 }
 
 /// How a request for approval stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ApprovalState {
     /// Nobody has said anything yet.
@@ -129,7 +130,7 @@ pub enum ApprovalState {
 }
 
 /// A request that waits for a second person, or did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Approval {
     /// Its id.
     pub id: String,
@@ -150,7 +151,7 @@ pub struct Approval {
 }
 
 /// What an approval began.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Approved {
     /// The attack, host by host, when it was one.
     pub attacks: Vec<AttackReport>,

@@ -40,17 +40,22 @@ use firedrill_model::{
     ClusterName, ClusterView, Fault, HostName, NodeName, Operation, OperationId, RegionName, RunId, Span,
     TimelineEvent, Timestamp, Verdict,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+/// The header of a call that is to be carried out once, however often it is sent.
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
 /// Every error answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error, JsonSchema)]
 #[error("{message}")]
 pub struct Problem {
     /// Stable code with a page in `docs/errors/` (`S004`).
     pub code: String,
     /// Which object, what was seen, what to do.
+    #[serde(rename = "detail")]
     pub message: String,
     /// Refused by a guard (exit status 4), not broken.
     #[serde(default)]
@@ -58,7 +63,7 @@ pub struct Problem {
 }
 
 /// The server itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// Package version.
     pub version: String,
@@ -73,7 +78,7 @@ pub struct Status {
 }
 
 /// One host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HostView {
     /// Its name.
     pub name: HostName,
@@ -96,7 +101,7 @@ pub struct HostView {
 }
 
 /// A one-time enrolment token for one host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Token {
     /// The secret.
     pub token: String,
@@ -109,25 +114,25 @@ pub struct Token {
 }
 
 /// A request was taken.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Accepted {
     /// The operation that it started, when it did.
     pub operation: Option<OperationId>,
 }
 
 /// Nothing more to say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Done {}
 
 /// Why somebody did something.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reason {
     /// For the log.
     pub reason: String,
 }
 
 /// What a halt did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Halted {
     /// From the call to the last fault seen to be out.
     pub took: Span,
@@ -140,7 +145,7 @@ pub struct Halted {
 }
 
 /// One experiment of the library.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ExperimentEntry {
     /// Its name.
     pub name: String,
@@ -153,7 +158,7 @@ pub struct ExperimentEntry {
 }
 
 /// Starts a run.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct StartRun {
     /// The experiment file's text, after variables were filled in.
     pub yaml: String,
@@ -170,14 +175,14 @@ pub struct StartRun {
 }
 
 /// The run is under way.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RunStarted {
     /// Its id.
     pub run: RunId,
 }
 
 /// A template, and whose it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TemplateEntry {
     /// It ships with firedrill; otherwise somebody has saved it.
     pub shipped: bool,
@@ -187,7 +192,7 @@ pub struct TemplateEntry {
 }
 
 /// Keeps a template of one's own.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SaveTemplate {
     /// The text of a template file.
@@ -207,7 +212,7 @@ pub enum SaveTemplate {
 }
 
 /// Fills a template in, to look at it or to start it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FillTemplate {
     /// Values of parameters; the others have their defaults.
     #[serde(default)]
@@ -220,7 +225,7 @@ pub struct FillTemplate {
 }
 
 /// What a template would do now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TemplatePreview {
     /// The experiment file, filled in.
     pub yaml: String,
@@ -231,7 +236,7 @@ pub struct TemplatePreview {
 }
 
 /// What one attack would strike at this moment. Roles may have moved when its turn comes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlannedAttack {
     /// The fault.
     pub fault: Fault,
@@ -244,7 +249,7 @@ pub struct PlannedAttack {
 }
 
 /// One run in a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RunEntry {
     /// Its id.
     pub run: RunId,
@@ -263,7 +268,7 @@ pub struct RunEntry {
 }
 
 /// Starts one attack by hand.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StartAttack {
     /// On which cluster (roles are looked up there).
     pub cluster: ClusterName,
@@ -286,7 +291,7 @@ impl StartAttack {
 }
 
 /// A cluster as registered, with what the workload needs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RegisterCluster {
     /// The cluster.
     pub spec: firedrill_model::ClusterSpec,
@@ -295,7 +300,7 @@ pub struct RegisterCluster {
 }
 
 /// The fingerprint of one node, or why there is none.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeFingerprint {
     /// Which node.
     pub node: NodeName,
@@ -304,7 +309,7 @@ pub struct NodeFingerprint {
 }
 
 /// One message of the live stream.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "live")]
 pub enum Live {
     /// A new line in the timeline.

@@ -6,6 +6,7 @@
 
 pub mod access;
 pub mod client;
+pub mod cluster_file;
 pub mod experiment_file;
 pub mod guards;
 pub mod http;

@@ -14,12 +14,13 @@ use firedrill_model::{
     AttackId, ClusterName, CommandFailure, Generation, HostName, InstructionId, NodeCommand, NodeName, NodeObservation,
     NodeReply, RegionName, RunId, Timestamp,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// Asks for a certificate.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Enrol {
     /// One-time token, bound by the server to one host name.
     pub token: String,
@@ -30,7 +31,7 @@ pub struct Enrol {
 }
 
 /// The certificate.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Enrolled {
     /// For the agent, PEM.
     pub certificate: String,
@@ -39,7 +40,7 @@ pub struct Enrolled {
 }
 
 /// Opens a session.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Hello {
     /// [`crate::LINK_VERSION`] of the agent.
     pub link_version: u32,
@@ -62,7 +63,7 @@ pub struct Hello {
 }
 
 /// The session is open.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Welcome {
     /// Goes with every later request; a request of an older session is refused with 409.
     pub session: u64,
@@ -73,7 +74,7 @@ pub struct Welcome {
 }
 
 /// From the server to the agent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "message")]
 pub enum Downward {
     /// Sent every 500 ms: keeps the lease and carries the server's clock.
@@ -86,7 +87,7 @@ pub enum Downward {
 }
 
 /// Something to do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Instruction {
     /// Repeating an id repeats the answer, not the effect.
     pub id: InstructionId,
@@ -101,7 +102,7 @@ pub struct Instruction {
 }
 
 /// What to do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "order")]
 pub enum Order {
     /// A command to a node or to the gateway.
@@ -144,7 +145,7 @@ pub enum Order {
 }
 
 /// From the agent to the server: everything since the last report, in order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     /// At most [`REPORT_ITEMS_MAX`].
     pub items: Vec<Upward>,
@@ -154,7 +155,7 @@ pub struct Report {
 pub const REPORT_ITEMS_MAX: usize = 500;
 
 /// One item of a report.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "item")]
 pub enum Upward {
     /// A look at a node.
@@ -196,7 +197,7 @@ pub enum Upward {
 }
 
 /// What came of an instruction.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "answer")]
 pub enum Answer {
     /// Of a [`NodeCommand`].
@@ -219,7 +220,7 @@ pub enum Answer {
 }
 
 /// A look at a host, once a second.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HostObservation {
     /// 1-minute load average, hundredths.
     pub load_hundredths: u32,

@@ -15,6 +15,7 @@
 use firedrill_model::{ClusterName, ScheduleName, Timestamp};
 use firedrill_schedule::programme::Standing;
 use firedrill_schedule::{Occurrence, Outcome, Planned, Schedule, Scope, Today};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Reads a schedule from YAML; the server checks its rules.
@@ -31,7 +32,7 @@ pub fn read(text: &str) -> Result<Schedule, NotASchedule> {
 pub struct NotASchedule(String);
 
 /// A schedule and how it stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ScheduleView {
     /// What a person has written.
     pub schedule: Schedule,
@@ -51,7 +52,7 @@ pub struct ScheduleView {
 }
 
 /// Where the rungs stand on a cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Ladder {
     /// On which cluster.
     pub cluster: ClusterName,
@@ -60,7 +61,7 @@ pub struct Ladder {
 }
 
 /// What ran and what comes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Calendar {
     /// In order of time.
     pub entries: Vec<CalendarEntry>,
@@ -69,7 +70,7 @@ pub struct Calendar {
 }
 
 /// One due time.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CalendarEntry {
     /// When.
     pub due: Timestamp,
@@ -88,7 +89,7 @@ pub struct CalendarEntry {
 }
 
 /// The message of the day, for a chat or a mail.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TodayMessage {
     /// What it says.
     #[serde(flatten)]
@@ -98,7 +99,7 @@ pub struct TodayMessage {
 }
 
 /// Closes something for schedules.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AddClosure {
     /// Where.
@@ -114,7 +115,7 @@ pub struct AddClosure {
 }
 
 /// Somebody is there, from now on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SayPresence {
     /// Who.

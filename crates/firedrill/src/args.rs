@@ -48,6 +48,8 @@ pub(crate) enum Command {
     Sandbox(Sandbox),
     /// Run the server
     Server(Server),
+    /// Print the description of the HTTP API (OpenAPI 3.1)
+    Api,
     /// Run the agent of this host
     Agent(ConfigFile),
     /// Experiments: run, list, show, validate, halt
@@ -373,6 +375,11 @@ pub(crate) enum Cluster {
     Show {
         /// Which (default: the only one)
         cluster: Option<ClusterName>,
+    },
+    /// Register a cluster, or change the login and the policy of one that is registered
+    Register {
+        /// A file with its nodes (docs/install.md shows one)
+        file: PathBuf,
     },
     /// Show it again at every change, until interrupted
     Watch {

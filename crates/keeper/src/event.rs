@@ -5,6 +5,7 @@ use firedrill_model::{
     CommandFailure, Generation, HostName, NodeCommand, NodeName, NodeObservation, NodeReply, Operation, OperationId,
     Span, TimelineEvent,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Numbers the keeper's calls to agents; never reused within a cluster, also not after a restart.
@@ -37,7 +38,7 @@ pub enum Event {
 }
 
 /// What a person (or an experiment) asks for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "request")]
 pub enum Request {
     /// Replace the primary now, though it may be alive (it is fenced first).

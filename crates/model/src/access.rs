@@ -3,11 +3,12 @@
 //! Everything here is a value or a pure rule; who somebody is, and what exists, comes in.
 
 use crate::id::ClusterName;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// What a person may do, from the least to the most; each includes the ones before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
     /// Sees, and stops: the emergency brake is within everybody's reach.
@@ -19,7 +20,7 @@ pub enum Role {
 }
 
 /// What attacks are done to; a grant may be for some of these only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AttackFamily {
     /// Processes and hosts.
@@ -35,7 +36,7 @@ pub enum AttackFamily {
 }
 
 /// A role, everywhere or within limits.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Grant {
     /// Which role.
@@ -87,7 +88,7 @@ impl Grant {
 }
 
 /// Somebody, with all that was given to them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Principal {
     /// The name, for people and logs: a user's, or `local` while there are no users.
     pub name: String,
@@ -108,7 +109,7 @@ impl Principal {
 }
 
 /// What somebody wants to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
     /// Manage what is their own: password, tokens, session.
@@ -147,7 +148,7 @@ impl Action {
 }
 
 /// What they want to do it to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Object {
     /// The whole installation.
@@ -161,7 +162,7 @@ pub enum Object {
 }
 
 /// Why somebody may not do something.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error, JsonSchema)]
 #[error(
     "{who} may not {action}{}: that needs the role {role}{}; {}",
     of(.object), within(.object), instead(*.token, .has)

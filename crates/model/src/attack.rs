@@ -53,7 +53,7 @@ pub enum Direction {
 pub type Parameters = serde_json::Map<String, Value>;
 
 /// What is done: a kind of fault with its parameters.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Fault {
     /// The kind, as in files and on the command line (`kill`, `latency`).
     pub kind: String,
@@ -168,7 +168,7 @@ pub enum ProcessSelector {
 }
 
 /// One fault on one host, as the agent gets it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AttackSpec {
     /// Its id.
     pub id: AttackId,
@@ -185,7 +185,7 @@ pub struct AttackSpec {
 }
 
 /// How an attack stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AttackState {
     /// Recorded, not yet in place.
@@ -203,7 +203,7 @@ pub enum AttackState {
 }
 
 /// What the agent reports of one attack, at each change.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AttackReport {
     /// Which attack.
     pub id: AttackId,

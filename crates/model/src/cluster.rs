@@ -2,12 +2,13 @@
 
 use crate::id::{ClusterName, HostName, NodeName, RegionName};
 use crate::time::Span;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::IpAddr;
 
 /// An address and a TCP port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Endpoint {
     /// IPv4 or IPv6 address; never a host name, so that a broken resolver cannot move a primary.
     pub address: IpAddr,
@@ -22,7 +23,7 @@ impl fmt::Display for Endpoint {
 }
 
 /// The part a node plays. Roles are assigned by the keeper; what a server says of itself is an observation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
     /// Takes the writes.
@@ -50,7 +51,7 @@ impl fmt::Display for Role {
 }
 
 /// One database server of a cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeSpec {
     /// Unique in the fleet.
     pub name: NodeName,
@@ -67,7 +68,7 @@ pub struct NodeSpec {
 }
 
 /// How writes are made durable before a client gets its OK.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Durability {
     /// Semi-synchronous, AFTER_SYNC, never falling to asynchronous: an acknowledged write is in the relay log of at
@@ -78,7 +79,7 @@ pub enum Durability {
 }
 
 /// By which rules, limits and patience the keeper acts on one cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "snake_case", deny_unknown_fields)]
 pub struct Policy {
     /// What an OK means on this cluster.
@@ -133,7 +134,7 @@ impl Default for Policy {
 }
 
 /// A cluster as registered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClusterSpec {
     /// Its name.
     pub name: ClusterName,

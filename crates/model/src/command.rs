@@ -11,10 +11,11 @@ use crate::cluster::Endpoint;
 use crate::gtid::{Gtid, GtidPos, GtidState};
 use crate::id::{ClusterName, NodeName, OperationId};
 use crate::time::Span;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One thing to do, at the agent of one host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "command")]
 pub enum NodeCommand {
     /// Make sure that the server process is gone and stays gone (SIGKILL, then seen by pidfd; supervision off). The
@@ -220,7 +221,7 @@ impl NodeCommand {
 }
 
 /// Where the gateway sends connections.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "to")]
 pub enum Route {
     /// Nowhere yet: cut every session, hold new connections (bounded in number and time).
@@ -235,7 +236,7 @@ pub enum Route {
 }
 
 /// The answer to a command that was carried out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "reply")]
 pub enum NodeReply {
     /// Nothing more to say.
@@ -300,7 +301,7 @@ pub enum NodeReply {
 pub const TRANSACTIONS_MAX: usize = 1000;
 
 /// One transaction of a binary log, as text for people.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TransactionSummary {
     /// Its id.
     pub gtid: Gtid,
@@ -311,7 +312,7 @@ pub struct TransactionSummary {
 }
 
 /// A fingerprint of all user tables at one position.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Fingerprint {
     /// Where the node stood.
     pub position: GtidPos,
@@ -320,7 +321,7 @@ pub struct Fingerprint {
 }
 
 /// The order-free hash of a table's rows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TableFingerprint {
     /// `schema.table`.
     pub table: String,
@@ -332,7 +333,7 @@ pub struct TableFingerprint {
 }
 
 /// Why a command was not carried out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error, JsonSchema)]
 #[error("{message}")]
 pub struct CommandFailure {
     /// What class of failure.
@@ -342,7 +343,7 @@ pub struct CommandFailure {
 }
 
 /// Classes of failure that decide differ by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureKind {
     /// The agent knows a newer generation: another server has taken over. Never retried.

@@ -6,10 +6,11 @@ use crate::id::ClusterName;
 use crate::operation::OperationKind;
 use crate::time::Span;
 use crate::workload::Load;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// An experiment: a hypothesis, a way to break something, and what must hold.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub struct Experiment {
     /// Short name, unique in the library (`kill-primary`).
@@ -53,7 +54,7 @@ fn default_warm_up() -> Span {
 }
 
 /// One thing to do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum StepSpec {
     /// Break something; goes on to the next step when the effect is measured.
@@ -75,7 +76,7 @@ pub enum StepSpec {
 
 /// An attack in an experiment. In a file all parameters stand side by side:
 /// `{kind: latency, delay: 100ms, target: {role: replica}, duration: 20s}`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AttackStep {
     /// To refer to it in `end-attack`; defaults to the kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -95,7 +96,7 @@ fn default_duration() -> Span {
 }
 
 /// What can be waited for. Operations count when they began after the run did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Condition {
     /// An operation of that kind has finished.
@@ -107,7 +108,7 @@ pub enum Condition {
 }
 
 /// When a probe is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum When {
     /// After the warm-up, before the first step; must hold or the run is given up as inconclusive.
@@ -119,7 +120,7 @@ pub enum When {
 }
 
 /// One part of the steady state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Probe {
     /// To refer to it.
@@ -136,7 +137,7 @@ fn default_when() -> Vec<When> {
 }
 
 /// What a probe measures.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Measure {
     /// At least so many writes were acknowledged in the last second.
@@ -150,7 +151,7 @@ pub enum Measure {
 }
 
 /// What must hold in the end.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Expectation {
     /// The longest time without an acknowledged write is below this.
@@ -175,7 +176,7 @@ pub enum Expectation {
 }
 
 /// When to stop early.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AbortCondition {
     /// No write has been acknowledged for this long.

@@ -5,13 +5,14 @@
 //! id tells whether two equal sequences are the same transaction.
 //! Source: MariaDB knowledge base, "Global Transaction ID", `gtid_binlog_pos` and `gtid_binlog_state`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 /// One transaction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct Gtid {
     /// Replication domain; one writer at a time in each.
@@ -65,7 +66,7 @@ impl From<Gtid> for String {
 }
 
 /// A replication position: the last GTID of each domain. Empty means "nothing yet".
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct GtidPos(BTreeMap<u32, Gtid>);
 
@@ -150,7 +151,7 @@ impl From<GtidPos> for String {
 }
 
 /// What a binary log holds: the last sequence of every (domain, server) pair that ever wrote.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct GtidState(BTreeMap<(u32, u32), u64>);
 

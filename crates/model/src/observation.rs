@@ -4,10 +4,11 @@ use crate::cluster::Endpoint;
 use crate::gtid::{GtidPos, GtidState};
 use crate::id::NodeName;
 use crate::time::Span;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One look at one node, sent several times a second and at once when the process changes state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeObservation {
     /// Which node.
     pub node: NodeName,
@@ -26,7 +27,7 @@ pub struct NodeObservation {
 }
 
 /// A volume that does not take writes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DiskTrouble {
     /// For how long no try has succeeded.
     pub lasts: Span,
@@ -35,7 +36,7 @@ pub struct DiskTrouble {
 }
 
 /// The state of the server process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "state")]
 pub enum ProcessState {
     /// It exists.
@@ -63,7 +64,7 @@ impl ProcessState {
 }
 
 /// What a server says of itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ServerStatus {
     /// `@@server_id`.
     pub server_id: u32,
@@ -85,7 +86,7 @@ pub struct ServerStatus {
 }
 
 /// Semi-synchronous replication on one server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct SemiSync {
     /// `@@rpl_semi_sync_master_enabled`.
     pub primary_enabled: bool,
@@ -104,7 +105,7 @@ pub struct SemiSync {
 }
 
 /// The receiving and applying threads of a replica.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Replication {
     /// Whom it follows.
     pub source: Endpoint,
@@ -127,7 +128,7 @@ pub struct Replication {
 }
 
 /// `Slave_IO_Running`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Receiver {
     /// `Yes`: connected.

@@ -2,11 +2,12 @@
 
 use crate::id::{ClusterName, HostName, NodeName, OperationId};
 use crate::time::{Span, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// What an operation is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OperationKind {
     /// Unplanned: a lost primary (or pseudo-primary) is replaced by its best replica.
@@ -34,7 +35,7 @@ impl fmt::Display for OperationKind {
 }
 
 /// How far an operation is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OperationState {
     /// Steps are being taken.
@@ -48,7 +49,7 @@ pub enum OperationState {
 }
 
 /// The phases by which durations are compared over the weeks (D6).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
     /// From the last sign of life of the failed node to the keeper's suspicion.
@@ -103,7 +104,7 @@ impl fmt::Display for Phase {
 }
 
 /// One operation, whole: what is stored, shown and reported.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Operation {
     /// Its id, `<cluster>-<number>`.
     pub id: OperationId,
@@ -157,7 +158,7 @@ impl Operation {
 }
 
 /// One step of an operation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Step {
     /// Its place in the operation.
     pub number: u32,
@@ -181,7 +182,7 @@ pub struct Step {
 pub const STEP_LOG_LINES_MAX: usize = 200;
 
 /// How far a step is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum StepState {
     /// Asked for, not answered.

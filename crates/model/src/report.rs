@@ -7,11 +7,12 @@ use crate::operation::Operation;
 use crate::time::{Span, Timestamp};
 use crate::timeline::TimelineEvent;
 use crate::workload::Sample;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// What can be said in the end. There is no fifth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// The attack landed, enough was measured, and every expectation held.
@@ -61,7 +62,7 @@ impl fmt::Display for Verdict {
 }
 
 /// How far a run is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RunState {
     /// Being carried out.
@@ -73,7 +74,7 @@ pub enum RunState {
 }
 
 /// One run of one experiment, as stored, shown and sent. While it runs, what is not known yet is empty.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RunReport {
     /// Which run.
     pub run: RunId,
@@ -112,7 +113,7 @@ pub struct RunReport {
 }
 
 /// One expectation after the run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ExpectationResult {
     /// What was expected, for people (`write outage below 600ms`).
     pub expected: String,
@@ -123,7 +124,7 @@ pub struct ExpectationResult {
 }
 
 /// One probe at one time.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProbeResult {
     /// The probe's name.
     pub name: String,
@@ -138,7 +139,7 @@ pub struct ProbeResult {
 }
 
 /// Lag of one node at one moment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LagSample {
     /// When.
     pub at: Timestamp,
@@ -152,7 +153,7 @@ pub struct LagSample {
 
 /// The ledger's numbers, as shown; the `ledger` crate fills it from a history. Times are relative to the start of the
 /// history, on its own monotonic clock.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LedgerSummary {
     /// The ledger's own verdict, without the experiment's expectations.
     pub verdict: Verdict,
@@ -208,7 +209,7 @@ impl LedgerSummary {
 }
 
 /// How many, and the first few by name.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Findings {
     /// All of them.
     pub count: u64,
@@ -220,7 +221,7 @@ pub struct Findings {
 pub const EXAMPLES_MAX: usize = 50;
 
 /// Lost writes of one class.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LossClass {
     /// `failover loss` (an old primary still has them), `crash loss` (nobody has), `restore loss`.
     pub class: String,
@@ -229,7 +230,7 @@ pub struct LossClass {
 }
 
 /// Stale reads of one node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StaleReads {
     /// Which node; `gateway` for reads through it.
     pub node: String,
@@ -246,7 +247,7 @@ pub struct StaleReads {
 }
 
 /// One window without service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Outage {
     /// Its start.
     pub began: Timestamp,

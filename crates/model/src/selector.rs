@@ -59,7 +59,7 @@ pub enum Lag {
 }
 
 /// A host as a selector sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Target {
     /// The host.
     pub host: HostName,
@@ -78,7 +78,7 @@ pub struct Target {
 }
 
 /// What is known of the database side of a host now.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct DatabaseFacts {
     /// The cluster that the host serves, as a node, as its gateway or as its application.
     pub cluster: Option<ClusterName>,

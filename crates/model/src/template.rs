@@ -4,6 +4,7 @@
 use crate::id::HostName;
 use crate::quantity::{Bytes, Percent};
 use crate::time::Span;
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 
@@ -13,7 +14,7 @@ pub const PARAMETERS_MAX: usize = 30;
 pub const EXPERIMENT_BYTES_MAX: usize = 200_000;
 
 /// An experiment that is started with values of one's own.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub struct Template {
     /// Short name, unique among templates (`github-2018`).
@@ -33,7 +34,7 @@ pub struct Template {
 }
 
 /// A public outage.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub struct Outage {
     /// Whose it was.
@@ -51,7 +52,7 @@ pub struct Outage {
 }
 
 /// Something that can be chosen.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub struct Parameter {
     /// As in `${name}`.
@@ -67,7 +68,7 @@ pub struct Parameter {
 }
 
 /// Kinds of values, with their bounds. Each admits only text that stays one value wherever it stands in a file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum ParameterKind {
     /// A time such as `43s`.
@@ -103,7 +104,7 @@ pub enum ParameterKind {
 
 /// Text, or a number or truth value as its text: in a file `default: 500` needs no quotes.
 fn scalar<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    #[derive(Deserialize)]
+    #[derive(Deserialize, JsonSchema)]
     #[serde(untagged)]
     enum Scalar {
         Text(String),

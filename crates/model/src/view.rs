@@ -4,11 +4,12 @@ use crate::cluster::{Endpoint, Policy, Role};
 use crate::id::{ClusterName, Generation, HostName, NodeName, OperationId, RegionName};
 use crate::observation::NodeObservation;
 use crate::time::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// One cluster now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClusterView {
     /// Which.
     pub cluster: ClusterName,
@@ -34,7 +35,7 @@ pub struct ClusterView {
 }
 
 /// One node now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeView {
     /// Which.
     pub name: NodeName,
@@ -61,7 +62,7 @@ pub struct NodeView {
 }
 
 /// How a node is, by all evidence together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Health {
     /// In its role and working.

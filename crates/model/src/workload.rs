@@ -3,10 +3,11 @@
 use crate::cluster::Endpoint;
 use crate::id::{NodeName, RunId};
 use crate::time::{Span, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How clients log in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Login {
     /// Database user.
     pub user: String,
@@ -17,7 +18,7 @@ pub struct Login {
 }
 
 /// The size and shape of the load, as in an experiment file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Load {
     /// Connections that write.
@@ -48,7 +49,7 @@ impl Default for Load {
 }
 
 /// What the workload process is started with.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkloadSpec {
     /// For which run; names the table and the history.
     pub run: RunId,
@@ -63,7 +64,7 @@ pub struct WorkloadSpec {
 }
 
 /// One interval of the live load, some per second, for charts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Sample {
     /// The end of the interval.
     pub at: Timestamp,
@@ -88,7 +89,7 @@ pub struct Sample {
 }
 
 /// How much of the load has happened, from the workload process.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "state")]
 pub enum WorkloadState {
     /// Table made, connections open; load begins.

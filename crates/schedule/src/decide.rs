@@ -4,6 +4,7 @@
 use crate::occurrence::Obstacle;
 use crate::spec::Schedule;
 use firedrill_model::{ClusterName, Span, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -16,7 +17,7 @@ pub const START_WITHIN: Span = Span::secs(60);
 pub const PRESENT_FOR: Span = Span::secs(15 * 60);
 
 /// For whom something is closed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// Everything.
@@ -28,7 +29,7 @@ pub enum Scope {
 }
 
 /// A time in which no schedule starts anything there: a black-out. Without an end it is an opting-out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Closure {
     /// Given by the server.
     pub id: String,
@@ -68,7 +69,7 @@ impl Closure {
 }
 
 /// Somebody is there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Presence {
     /// Who.
     pub person: String,

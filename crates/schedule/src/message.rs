@@ -4,11 +4,12 @@ use crate::decide::Presence;
 use crate::occurrence::Outcome;
 use crate::zone::{Day, Zone};
 use firedrill_model::{ClusterName, ScheduleName, Timestamp, Verdict};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 
 /// The day, for a chat or a mail. Days are those of `zone`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Today {
     /// Which day.
     pub day: Day,
@@ -27,7 +28,7 @@ pub struct Today {
 }
 
 /// A start that comes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlannedStart {
     /// When.
     pub due: Timestamp,
@@ -46,7 +47,7 @@ pub struct PlannedStart {
 }
 
 /// What came of a due time.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Recap {
     /// When it was due.
     pub due: Timestamp,
@@ -62,7 +63,7 @@ pub struct Recap {
 }
 
 /// A schedule that starts nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Paused {
     /// Which.
     pub schedule: ScheduleName,

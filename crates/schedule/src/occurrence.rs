@@ -2,10 +2,11 @@
 
 use crate::spec::Schedule;
 use firedrill_model::{ClusterName, RunId, ScheduleName, Timestamp, Verdict};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A due time of a schedule on a cluster, and what came of it. There is at most one for each.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Occurrence {
     /// Of which schedule.
     pub schedule: ScheduleName,
@@ -22,7 +23,7 @@ pub struct Occurrence {
 }
 
 /// What came of a due time.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "outcome")]
 pub enum Outcome {
     /// About to be started; stored before anything is done.
@@ -69,7 +70,7 @@ pub enum Outcome {
 }
 
 /// What was in the way of a start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Obstacle {
     /// The server was not there in time.

@@ -7,13 +7,14 @@ use crate::spec::{Group, Schedule, Timing};
 use crate::week::{MINUTE, Opening, Week, openings};
 use firedrill_model::{ClusterName, Span, Timestamp};
 use jiff::ToSpan;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Most due times of a week: a cron line every five minutes, and one more.
 pub const PLANNED_MAX: usize = 2100;
 
 /// A due time.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Planned {
     /// When; a whole minute.
     pub due: Timestamp,
@@ -22,7 +23,7 @@ pub struct Planned {
 }
 
 /// The due times of a week, in order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WeekPlan {
     /// Which week.
     pub week: Week,

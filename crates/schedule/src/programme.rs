@@ -8,13 +8,14 @@
 
 use crate::problem::Code;
 use firedrill_model::{Timestamp, Verdict};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Most runs that are asked for: nobody has waited for a hundred weeks to climb.
 const STREAK_MAX: u32 = 100;
 
 /// How a cluster climbs the ladder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Programme {
     /// The next rung opens after so many passes in a row.
@@ -33,7 +34,7 @@ impl Default for Programme {
 }
 
 /// A run of a rung that has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Attempt {
     /// Which rung.
     pub rung: u32,
@@ -44,7 +45,7 @@ pub struct Attempt {
 }
 
 /// How often a rung is tried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pace {
     /// Not yet.
@@ -56,7 +57,7 @@ pub enum Pace {
 }
 
 /// Where a rung stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Standing {
     /// Which rung, the lowest is 1.
     pub rung: u32,

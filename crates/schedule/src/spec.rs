@@ -5,6 +5,7 @@ use crate::zone::{Coming, Day, Zone};
 use firedrill_model::{ClusterName, Percent, ScheduleName, Span, Timestamp, Verdict};
 use jiff::ToSpan;
 use jiff::civil::{DateTime, Weekday};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -13,7 +14,7 @@ use std::str::FromStr;
 pub const PROGRAMME: &str = "the ladder";
 
 /// An experiment that starts by itself, again and again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub struct Schedule {
     /// Unique on its server.
@@ -88,7 +89,7 @@ impl Schedule {
 }
 
 /// Clusters of which one is struck at each time, or none.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Group {
     /// One of them is drawn at each time.
@@ -103,7 +104,7 @@ fn always() -> Percent {
 }
 
 /// How times are found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Timing {
     /// Minute, hour, day, month, weekday (`30 10 * * MON-FRI`), also with `L`, `W` and `#`.
@@ -115,7 +116,7 @@ pub enum Timing {
 }
 
 /// So often a week, at random.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Random {
     /// Times a week, for each group.
@@ -130,7 +131,7 @@ fn default_spread() -> Span {
 }
 
 /// A part of some days.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Window {
     /// On these days of the week.
@@ -142,7 +143,7 @@ pub struct Window {
 }
 
 /// A day of the week.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs, reason = "they say it")]
 pub enum DayName {
@@ -174,7 +175,7 @@ impl DayName {
 }
 
 /// A time of day in whole minutes, `00:00` to `24:00`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct TimeOfDay(u16);
 
@@ -246,7 +247,7 @@ impl FromStr for Window {
 }
 
 /// A stretch of time in which nothing starts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Blackout {
     /// From this time on the wall.

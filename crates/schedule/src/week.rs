@@ -5,6 +5,7 @@ use crate::spec::Schedule;
 use crate::zone::{Coming, Day, Zone};
 use firedrill_model::Timestamp;
 use jiff::ToSpan;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -12,7 +13,7 @@ use std::fmt;
 pub(crate) const MINUTE: i64 = 60_000_000;
 
 /// A week from Monday to Sunday in the zone of a schedule, named by its Monday.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Week(Day);
 

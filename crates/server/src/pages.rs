@@ -3,6 +3,7 @@
 mod log_in;
 
 use crate::access::{self, Acting};
+use crate::error_pages;
 use crate::guards::approvals;
 use crate::http::{Routes, find_run};
 use crate::problem::{Failure, MALFORMED, not_found, problem};
@@ -36,9 +37,17 @@ pub(crate) fn router() -> Routes {
         .route("/halt", post(halt_everything))
         .route("/halt/resume", post(resume))
         .route("/assets/{name}", get(asset))
+        .route("/errors/{code}", get(error_page))
         .route("/who", get(log_in::who))
         .route("/login", get(log_in::page).post(log_in::log_in))
         .route("/logout", post(log_in::log_out))
+}
+
+/// What an error code means, and what to do.
+async fn error_page(Path(code): Path<String>) -> Result<Response, Failure> {
+    let page = error_pages::page(&code);
+    let page = page.ok_or_else(|| not_found("error code", format!("{code:?}"), "each problem names its own"))?;
+    Ok(([(CONTENT_TYPE, "text/markdown; charset=utf-8")], page).into_response())
 }
 
 async fn overview(State(server): State<Arc<Server>>, acting: Acting) -> Result<Html<String>, Failure> {

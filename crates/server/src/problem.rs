@@ -1,12 +1,19 @@
 //! Error answers: each with a stable code that has a page in `docs/errors/`.
 
 use crate::access::{DENIED, LOG_IN, NO_RULE, NOT_LOGGED_IN, TOO_MANY};
+use crate::error_pages;
+use aide::OperationOutput;
+use aide::generate::GenContext;
+use aide::openapi::{Operation, Response as Described, StatusCode as Status};
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use firedrill_api::http::Problem;
 use firedrill_model::{CommandFailure, HostName};
 use firedrill_store::StoreError;
+use schemars::JsonSchema;
+use serde::Serialize;
 use std::fmt::Display;
 
 /// The object that was named does not exist.
@@ -41,6 +48,11 @@ pub const HISTORY: &str = "S014";
 pub const ORIGIN: &str = "S015";
 /// A run is under way on that cluster.
 pub const BUSY: &str = "S016";
+
+/// An idempotency key cannot be used like that.
+pub const KEY: &str = "S066";
+/// A call with an idempotency key was begun before and has no answer.
+pub const BEGUN_BEFORE: &str = "S067";
 
 /// A selector contradicts itself.
 pub const SELECTOR: &str = "S070";
@@ -114,12 +126,47 @@ impl From<StoreError> for Failure {
     }
 }
 
+/// A problem as it travels (RFC 9457).
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+struct Details {
+    /// The page of the code.
+    #[serde(rename = "type")]
+    page: String,
+    /// What the code means, in a few words.
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    #[serde(flatten)]
+    problem: Problem,
+}
+
+const PROBLEM_JSON: &str = "application/problem+json";
+
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let code = ProblemCode(self.0.code.clone());
-        let mut response = (status(&self.0), Json(self.0)).into_response();
-        response.extensions_mut().insert(code);
+        let (status, code) = (status(&self.0), self.0.code.clone());
+        let page = error_pages::address(&code);
+        let details = Details { page, title: error_pages::title(&code), status: status.as_u16(), problem: self.0 };
+        let mut response = (status, Json(details)).into_response();
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        response.extensions_mut().insert(ProblemCode(code));
         response
+    }
+}
+
+impl OperationOutput for Failure {
+    type Inner = Problem;
+
+    fn operation_response(context: &mut GenContext, operation: &mut Operation) -> Option<Described> {
+        let mut response = Json::<Details>::operation_response(context, operation)?;
+        response.description = "It was not done; `code` and `detail` say why.".to_owned();
+        response.content = response.content.into_values().map(|media| (PROBLEM_JSON.to_owned(), media)).collect();
+        Some(response)
+    }
+
+    fn inferred_responses(context: &mut GenContext, operation: &mut Operation) -> Vec<(Option<Status>, Described)> {
+        Self::operation_response(context, operation).map(|response| (None, response)).into_iter().collect()
     }
 }
 
@@ -135,7 +182,8 @@ fn status(problem: &Problem) -> StatusCode {
         NOT_LOGGED_IN | LOG_IN => StatusCode::UNAUTHORIZED,
         TOO_MANY => StatusCode::TOO_MANY_REQUESTS,
         NO_RULE => StatusCode::INTERNAL_SERVER_ERROR,
-        SESSION | HALTED | BUSY | CLUSTER => StatusCode::CONFLICT,
+        KEY => StatusCode::UNPROCESSABLE_ENTITY,
+        SESSION | HALTED | BUSY | CLUSTER | BEGUN_BEFORE => StatusCode::CONFLICT,
         NOT_CONNECTED | AGENT => StatusCode::BAD_GATEWAY,
         _ if problem.refused => StatusCode::CONFLICT,
         _ => StatusCode::BAD_REQUEST,

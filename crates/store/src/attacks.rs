@@ -1,6 +1,6 @@
 //! Attacks with their last known state.
 
-use crate::{ROWS_MAX, Store, StoreError, document};
+use crate::{Page, ROWS_MAX, Store, StoreError, document};
 use firedrill_model::attack::{AttackReport, AttackState};
 use firedrill_model::{AttackId, ClusterName, RunId};
 use serde::{Deserialize, Serialize};
@@ -71,12 +71,18 @@ impl Store {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn attacks(&self, limit: u32) -> Result<Vec<AttackRecord>, StoreError> {
-        let rows = sqlx::query("SELECT id, document FROM attacks ORDER BY at DESC, rowid DESC LIMIT $1")
-            .bind(limit.min(ROWS_MAX))
-            .fetch_all(&self.readers)
-            .await
-            .map_err(self.failed("reading the attacks"))?;
+    pub async fn attacks(&self, page: impl Into<Page<'_>>) -> Result<Vec<AttackRecord>, StoreError> {
+        let page = page.into();
+        let rows = sqlx::query(
+            "SELECT id, document FROM attacks
+             WHERE $2 IS NULL OR (at, rowid) < (SELECT at, rowid FROM attacks WHERE id = $2)
+             ORDER BY at DESC, rowid DESC LIMIT $1",
+        )
+        .bind(page.rows())
+        .bind(page.before)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(self.failed("reading the attacks"))?;
         rows.iter().map(read).collect()
     }
 

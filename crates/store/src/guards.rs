@@ -1,6 +1,6 @@
 //! The limits of the guards, who passed over which, how targets were chosen, and what waits for a second person.
 
-use crate::{ROWS_MAX, Store, StoreError, document};
+use crate::{Page, Store, StoreError, document};
 use firedrill_api::guards::{Approval, ApprovalState, Chosen, Overridden};
 use firedrill_model::guard::GuardPolicy;
 use firedrill_model::{AttackId, Timestamp};
@@ -59,12 +59,18 @@ impl Store {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn overrides(&self, limit: u32) -> Result<Vec<Overridden>, StoreError> {
-        let rows = sqlx::query("SELECT id, document FROM guard_overrides ORDER BY at DESC, id DESC LIMIT $1")
-            .bind(limit.min(ROWS_MAX))
-            .fetch_all(&self.readers)
-            .await
-            .map_err(self.failed("reading the overrides"))?;
+    pub async fn overrides(&self, page: impl Into<Page<'_>>) -> Result<Vec<Overridden>, StoreError> {
+        let page = page.into();
+        let rows = sqlx::query(
+            "SELECT id, document FROM guard_overrides
+             WHERE $2 IS NULL OR (at, id) < (SELECT at, id FROM guard_overrides WHERE id = $2)
+             ORDER BY at DESC, id DESC LIMIT $1",
+        )
+        .bind(page.rows())
+        .bind(page.before)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(self.failed("reading the overrides"))?;
         rows.iter().map(|row| document::read("override", row.get("id"), row.get("document"))).collect()
     }
 
@@ -147,12 +153,18 @@ impl Store {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn approvals(&self, limit: u32) -> Result<Vec<Approval>, StoreError> {
-        let rows = sqlx::query("SELECT id, document FROM approvals ORDER BY at DESC, id DESC LIMIT $1")
-            .bind(limit.min(ROWS_MAX))
-            .fetch_all(&self.readers)
-            .await
-            .map_err(self.failed("reading the requests for approval"))?;
+    pub async fn approvals(&self, page: impl Into<Page<'_>>) -> Result<Vec<Approval>, StoreError> {
+        let page = page.into();
+        let rows = sqlx::query(
+            "SELECT id, document FROM approvals
+             WHERE $2 IS NULL OR (at, id) < (SELECT at, id FROM approvals WHERE id = $2)
+             ORDER BY at DESC, id DESC LIMIT $1",
+        )
+        .bind(page.rows())
+        .bind(page.before)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(self.failed("reading the requests for approval"))?;
         rows.iter().map(|row| document::read("approval", row.get("id"), row.get("document"))).collect()
     }
 }

@@ -5,7 +5,7 @@
 //! *Durable before anything is done* (`synchronous=FULL`, an fsync per commit): the state of each keeper together with
 //! the operations and timeline lines of the same decision; clusters; enrolment tokens and certificates; the halt flag;
 //! schedules, the plans of their weeks, and each due time that something is about to be started at; the limits of guards,
-//! overrides and requests for approval; users, teams, API tokens, sessions and the audit log.
+//! overrides and requests for approval; users, teams, API tokens, sessions and the audit log; answers to calls that carry a key.
 //! A server that is killed at any point, or whose machine loses power, continues from these.
 //!
 //! *Durable against a killed process* (`synchronous=NORMAL`; a power cut may take the last second): hosts as they
@@ -19,6 +19,7 @@
 //! **Where to begin**: [`Store::open`], then [`Store::commit_keeper`], the one hot call.
 
 mod access;
+mod answers;
 mod attacks;
 mod clusters;
 mod document;
@@ -27,6 +28,7 @@ mod guards;
 mod halt;
 mod hosts;
 mod operations;
+mod page;
 mod runs;
 mod schedules;
 mod templates;
@@ -34,11 +36,13 @@ mod timeline;
 mod turn;
 
 pub use access::{AuditRow, SessionRecord, TeamRecord, TokenRecord, UserRecord};
+pub use answers::{ANSWERS_KEPT, KeptAnswer, KeyUse, KeyedCall};
 pub use attacks::AttackRecord;
 pub use clusters::{ClusterRecord, KeeperCommit};
 pub use error::StoreError;
 pub use halt::Halt;
 pub use hosts::{HostRecord, TokenUse};
+pub use page::Page;
 pub use runs::RunSummary;
 pub use schedules::{OccurrenceFilter, ScheduleRecord};
 pub use timeline::TimelineFilter;

@@ -1,6 +1,6 @@
 //! Operations, each a whole document.
 
-use crate::{ROWS_MAX, Store, StoreError, document};
+use crate::{Page, Store, StoreError, document};
 use firedrill_model::{ClusterName, Operation, OperationId};
 use sqlx::Row;
 use sqlx::query::Query;
@@ -37,13 +37,20 @@ impl Store {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn operations(&self, cluster: Option<&ClusterName>, limit: u32) -> Result<Vec<Operation>, StoreError> {
+    pub async fn operations(
+        &self,
+        cluster: Option<&ClusterName>,
+        page: impl Into<Page<'_>>,
+    ) -> Result<Vec<Operation>, StoreError> {
+        let page = page.into();
         let rows = sqlx::query(
             "SELECT id, document FROM operations WHERE ($1 IS NULL OR cluster = $1)
+             AND ($3 IS NULL OR (began, rowid) < (SELECT began, rowid FROM operations WHERE id = $3))
              ORDER BY began DESC, rowid DESC LIMIT $2",
         )
         .bind(cluster.map(ClusterName::as_str))
-        .bind(limit.min(ROWS_MAX))
+        .bind(page.rows())
+        .bind(page.before)
         .fetch_all(&self.readers)
         .await
         .map_err(self.failed("reading the operations"))?;

@@ -1,6 +1,6 @@
 //! Runs of experiments, and the rungs of the ladder that were passed.
 
-use crate::{ROWS_MAX, Store, StoreError, document};
+use crate::{Page, ROWS_MAX, Store, StoreError, document};
 use firedrill_model::report::{RunReport, RunState};
 use firedrill_model::{ClusterName, RunId, Timestamp, Verdict};
 use sqlx::Row;
@@ -122,16 +122,19 @@ impl Store {
         row.map(|row| document::from_word("cluster of a run", row.get("cluster"))).transpose()
     }
 
-    /// Runs, newest first; at most `limit` and [`ROWS_MAX`].
+    /// Runs, newest first; at most [`ROWS_MAX`].
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn runs(&self, limit: u32) -> Result<Vec<RunSummary>, StoreError> {
+    pub async fn runs(&self, page: impl Into<Page<'_>>) -> Result<Vec<RunSummary>, StoreError> {
+        let page = page.into();
         let rows = sqlx::query(
             "SELECT id, experiment, cluster, state, began, verdict, reason FROM runs
+             WHERE $2 IS NULL OR (began, rowid) < (SELECT began, rowid FROM runs WHERE id = $2)
              ORDER BY began DESC, rowid DESC LIMIT $1",
         )
-        .bind(limit.min(ROWS_MAX))
+        .bind(page.rows())
+        .bind(page.before)
         .fetch_all(&self.readers)
         .await
         .map_err(self.failed("reading the runs"))?;

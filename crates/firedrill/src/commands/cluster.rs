@@ -3,7 +3,9 @@
 use crate::args::{Cluster, Connect};
 use crate::exit::Outcome;
 use crate::{connect, output};
+use anyhow::Context;
 use firedrill_api::client::{Client, TimelineQuery};
+use firedrill_api::cluster_file;
 use firedrill_api::http::Live;
 use firedrill_model::{ClusterName, ClusterView};
 use futures_util::StreamExt;
@@ -23,6 +25,11 @@ pub(crate) async fn run(command: Cluster, connect: &Connect) -> anyhow::Result<O
         Cluster::Show { cluster } => {
             let name = connect::cluster(&client, cluster).await?;
             print(&client.cluster(&name).await?, connect.json)?;
+        }
+        Cluster::Register { file } => {
+            let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+            let cluster = cluster_file::read(&text).with_context(|| file.display().to_string())?;
+            print(&client.register_cluster(&cluster).await?, connect.json)?;
         }
         Cluster::Watch { cluster } => watch(&client, cluster, connect.json).await?,
         Cluster::Promote { cluster, to, without_proof } => {

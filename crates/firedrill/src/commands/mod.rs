@@ -28,6 +28,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Outcome> {
         Command::Demo(demo) => demo::run(demo).await,
         Command::Sandbox(command) => sandbox::run(command, connect.json).await,
         Command::Server(server) => roles::server(server).await,
+        Command::Api => Ok(roles::api()),
         Command::Agent(file) => roles::agent(&file.config).await,
         Command::Gateway(file) => roles::gateway(&file.config).await,
         Command::Workload { spec, dir } => roles::workload(&spec, &dir).await,

@@ -18,6 +18,12 @@ pub(crate) async fn server(args: Server) -> anyhow::Result<Outcome> {
     Ok(Outcome::done())
 }
 
+/// The description of the API on standard output.
+pub(crate) fn api() -> Outcome {
+    crate::output::text(firedrill_server::openapi().trim_end());
+    Outcome::done()
+}
+
 pub(crate) async fn agent(config: &Path) -> anyhow::Result<Outcome> {
     let config = firedrill_agent::AgentConfig::load(config)?;
     firedrill_agent::run(config, stopped_by_signal()?).await?;

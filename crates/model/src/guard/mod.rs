@@ -15,12 +15,13 @@ pub use policy::GuardPolicy;
 pub use radius::{BlastRadius, Part, radius};
 pub use window::Window;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
 /// The guards.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Guard {
     /// So many healthy replicas stay untouched.
@@ -66,7 +67,7 @@ pub const GUARDS: [Guard; 12] = [
 ];
 
 /// Who may override a guard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Authority {
     /// Whoever may start attacks.
@@ -141,7 +142,7 @@ impl fmt::Display for Authority {
 }
 
 /// A guard says no.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Refusal {
     /// Which.
     pub guard: Guard,
@@ -165,7 +166,7 @@ impl fmt::Display for Refusal {
 }
 
 /// A guard is passed over on purpose.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Override {
     /// Which.
@@ -175,7 +176,7 @@ pub struct Override {
 }
 
 /// What one guard says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Answer {
     /// Which.
     pub guard: Guard,

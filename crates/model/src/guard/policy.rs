@@ -3,11 +3,12 @@
 use super::{Guard, Window};
 use crate::id::HostName;
 use crate::quantity::Percent;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The limits of the guards. What is left out is as by default.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GuardPolicy {
     /// Guards that are switched off.

@@ -4,11 +4,12 @@ use super::Facts;
 use crate::cluster::Role;
 use crate::id::{HostName, NodeName, RegionName};
 use crate::view::{Health, NodeView};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What an attack would touch, and what would be left.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BlastRadius {
     /// Of the cluster's nodes.
     pub cluster: Part,
@@ -25,7 +26,7 @@ pub struct BlastRadius {
 }
 
 /// So many of so many.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Part {
     /// Hit by this attack.
     pub hit: usize,

@@ -1,6 +1,7 @@
 //! Hours of the week, in UTC.
 
 use crate::time::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -13,7 +14,7 @@ const MICROS_PER_MINUTE: i64 = 60_000_000;
 
 /// Hours on some days of the week, in UTC; text such as `mon-fri 09:00-17:00`. Hours that end before they begin go over
 /// midnight, into the day after.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct Window {
     first: u8,

@@ -118,6 +118,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Acting {
     }
 }
 
+impl aide::OperationInput for Acting {}
+
 /// A denial, with the names of those who can give what is missing.
 pub(super) async fn denied(server: &Server, denial: &Denial) -> Problem {
     let admins = match server.store.users().await {

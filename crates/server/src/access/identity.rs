@@ -150,6 +150,8 @@ impl FromRequestParts<Arc<Server>> for Peer {
     }
 }
 
+impl aide::OperationInput for Peer {}
+
 /// The last address of `X-Forwarded-For`: the one that the proxy itself saw. Those before it are what a client claims.
 fn forwarded(headers: &HeaderMap) -> Option<IpAddr> {
     let last = headers.get_all("x-forwarded-for").iter().next_back()?.to_str().ok()?;

@@ -40,14 +40,22 @@ pub struct Rule {
     pub path: &'static str,
     /// What it needs.
     pub access: Access,
+    /// What it is for, in a few words, for the description of the API; pages have none.
+    pub about: &'static str,
+}
+
+impl Rule {
+    const fn about(self, about: &'static str) -> Self {
+        Self { about, ..self }
+    }
 }
 
 const fn may(method: &'static str, path: &'static str, action: Action, scope: Scope) -> Rule {
-    Rule { method, path, access: Access::May(action, scope) }
+    Rule { method, path, access: Access::May(action, scope), about: "" }
 }
 
 const fn public(method: &'static str, path: &'static str) -> Rule {
-    Rule { method, path, access: Access::Public }
+    Rule { method, path, access: Access::Public, about: "" }
 }
 
 use Action::{Attack, Audit, Configure, Govern, Operate, Own, Stop, View};
@@ -56,82 +64,95 @@ use Scope::{Body, Cluster, Everything, Operation, Run, Somewhere};
 /// All calls.
 pub const RULES: &[Rule] = &[
     // The server.
-    may("GET", "/api/v1/status", View, Somewhere),
-    may("POST", "/api/v1/halt", Stop, Somewhere),
-    may("POST", "/api/v1/resume", Operate, Everything),
+    may("GET", "/api/v1/status", View, Somewhere).about("The server itself"),
+    may("POST", "/api/v1/halt", Stop, Somewhere).about("Stop everything, and block starts until resumed"),
+    may("POST", "/api/v1/resume", Operate, Everything).about("Allow starts again"),
     // Clusters and hosts.
-    may("GET", "/api/v1/clusters", View, Somewhere),
-    may("GET", "/api/v1/clusters/{cluster}", View, Cluster),
-    may("PUT", "/api/v1/clusters/{cluster}", Configure, Cluster),
-    may("POST", "/api/v1/clusters/{cluster}/requests", Operate, Cluster),
-    may("POST", "/api/v1/clusters/{cluster}/fingerprint", Operate, Cluster),
-    may("GET", "/api/v1/hosts", View, Somewhere),
-    may("POST", "/api/v1/hosts/{host}/token", Configure, Everything),
-    may("GET", "/api/v1/operations", View, Somewhere),
-    may("GET", "/api/v1/operations/{operation}", View, Operation),
+    may("GET", "/api/v1/clusters", View, Somewhere).about("All clusters as the keeper sees them"),
+    may("GET", "/api/v1/clusters/{cluster}", View, Cluster).about("One cluster"),
+    may("PUT", "/api/v1/clusters/{cluster}", Configure, Cluster)
+        .about("Register a cluster, or change its login and policy"),
+    may("POST", "/api/v1/clusters/{cluster}/requests", Operate, Cluster)
+        .about("Ask the keeper for a switchover, promotion, clone, rejoin or failback"),
+    may("POST", "/api/v1/clusters/{cluster}/fingerprint", Operate, Cluster)
+        .about("Checksums of the data of every node"),
+    may("GET", "/api/v1/hosts", View, Somewhere).about("All hosts that have an agent"),
+    may("POST", "/api/v1/hosts/{host}/token", Configure, Everything).about("Make an enrolment token for a host"),
+    may("GET", "/api/v1/operations", View, Somewhere).about("The newest operations of keepers"),
+    may("GET", "/api/v1/operations/{operation}", View, Operation).about("One operation, step by step"),
     // Experiments, runs, attacks.
-    may("GET", "/api/v1/experiments", View, Somewhere),
-    may("GET", "/api/v1/runs", View, Somewhere),
-    may("POST", "/api/v1/runs", Attack, Body),
-    may("GET", "/api/v1/runs/{run}", View, Run),
-    may("GET", "/api/v1/runs/{run}/report.html", View, Run),
-    may("GET", "/api/v1/runs/{run}/history", View, Run),
-    may("POST", "/api/v1/runs/{run}/halt", Stop, Run),
-    may("GET", "/api/v1/attacks", View, Somewhere),
-    may("POST", "/api/v1/attacks", Attack, Body),
-    may("POST", "/api/v1/attacks/{attack}/undo", Stop, Scope::Attack),
-    may("POST", "/api/v1/attacks/plan", Attack, Body),
-    may("POST", "/api/v1/runs/plan", Attack, Body),
+    may("GET", "/api/v1/experiments", View, Somewhere).about("The experiments that ship"),
+    may("GET", "/api/v1/runs", View, Somewhere).about("The newest runs"),
+    may("POST", "/api/v1/runs", Attack, Body).about("Start a run of an experiment"),
+    may("GET", "/api/v1/runs/{run}", View, Run).about("The report of a run"),
+    may("GET", "/api/v1/runs/{run}/report.html", View, Run).about("The report as a page"),
+    may("GET", "/api/v1/runs/{run}/history", View, Run)
+        .about("The recorded writes and reads of a run, in the binary form that `firedrill ledger` reads"),
+    may("POST", "/api/v1/runs/{run}/halt", Stop, Run).about("Halt a run: its attacks come out, its load stops"),
+    may("GET", "/api/v1/attacks", View, Somewhere).about("The newest attacks"),
+    may("POST", "/api/v1/attacks", Attack, Body).about("Start an attack by hand"),
+    may("POST", "/api/v1/attacks/{attack}/undo", Stop, Scope::Attack).about("Take an attack out"),
+    may("POST", "/api/v1/attacks/plan", Attack, Body)
+        .about("What an attack would do now, and what the guards say; nothing is begun"),
+    may("POST", "/api/v1/runs/plan", Attack, Body).about("What the attacks of a run would do now; nothing is begun"),
     // Templates.
-    may("GET", "/api/v1/templates", View, Somewhere),
-    may("POST", "/api/v1/templates", Attack, Somewhere),
-    may("GET", "/api/v1/templates/{template}", View, Somewhere),
-    may("DELETE", "/api/v1/templates/{template}", Attack, Somewhere),
-    may("POST", "/api/v1/templates/{template}/preview", Attack, Body),
-    may("POST", "/api/v1/templates/{template}/start", Attack, Body),
+    may("GET", "/api/v1/templates", View, Somewhere).about("All templates"),
+    may("POST", "/api/v1/templates", Attack, Somewhere).about("Keep a template of one's own"),
+    may("GET", "/api/v1/templates/{template}", View, Somewhere).about("One template"),
+    may("DELETE", "/api/v1/templates/{template}", Attack, Somewhere).about("Forget a template of one's own"),
+    may("POST", "/api/v1/templates/{template}/preview", Attack, Body)
+        .about("The experiment with these values, and what it would strike; nothing is begun"),
+    may("POST", "/api/v1/templates/{template}/start", Attack, Body).about("Start the experiment with these values"),
     // Guards and approvals.
-    may("GET", "/api/v1/guards", View, Somewhere),
-    may("PUT", "/api/v1/guards", Configure, Everything),
-    may("GET", "/api/v1/guards/overrides", View, Somewhere),
-    may("GET", "/api/v1/approvals", View, Somewhere),
-    may("POST", "/api/v1/approvals/{id}", Attack, Body),
+    may("GET", "/api/v1/guards", View, Somewhere).about("The limits of the guards"),
+    may("PUT", "/api/v1/guards", Configure, Everything).about("Set the limits of the guards"),
+    may("GET", "/api/v1/guards/overrides", View, Somewhere).about("The newest overrides"),
+    may("GET", "/api/v1/approvals", View, Somewhere).about("The newest requests for a second person"),
+    may("POST", "/api/v1/approvals/{id}", Attack, Body)
+        .about("Approve a request of somebody else, and begin what it asks for"),
     // Schedules.
-    may("GET", "/api/v1/schedules", View, Somewhere),
-    may("GET", "/api/v1/schedules/{schedule}", View, Body),
-    may("PUT", "/api/v1/schedules/{schedule}", Attack, Body),
-    may("DELETE", "/api/v1/schedules/{schedule}", Attack, Body),
-    may("POST", "/api/v1/schedules/{schedule}/pause", Stop, Body),
-    may("POST", "/api/v1/schedules/{schedule}/resume", Attack, Body),
-    may("GET", "/api/v1/calendar", View, Somewhere),
-    may("GET", "/api/v1/today", View, Somewhere),
-    may("GET", "/api/v1/blackouts", View, Somewhere),
-    may("POST", "/api/v1/blackouts", Operate, Body),
-    may("DELETE", "/api/v1/blackouts/{id}", Operate, Body),
-    may("GET", "/api/v1/presence", View, Somewhere),
-    may("POST", "/api/v1/presence", Operate, Body),
-    may("GET", "/api/v1/timeline", View, Somewhere),
-    may("GET", "/api/v1/events", View, Somewhere),
+    may("GET", "/api/v1/schedules", View, Somewhere).about("All schedules and how they stand"),
+    may("GET", "/api/v1/schedules/{schedule}", View, Body).about("One schedule"),
+    may("PUT", "/api/v1/schedules/{schedule}", Attack, Body).about("Add a schedule, or replace the one of that name"),
+    may("DELETE", "/api/v1/schedules/{schedule}", Attack, Body).about("Remove a schedule"),
+    may("POST", "/api/v1/schedules/{schedule}/pause", Stop, Body).about("Let a schedule start nothing any more"),
+    may("POST", "/api/v1/schedules/{schedule}/resume", Attack, Body).about("Let a schedule start again"),
+    may("GET", "/api/v1/calendar", View, Somewhere).about("What ran by schedule, and what comes"),
+    may("GET", "/api/v1/today", View, Somewhere).about("The message of the day"),
+    may("GET", "/api/v1/blackouts", View, Somewhere).about("Times in which no schedule starts anything"),
+    may("POST", "/api/v1/blackouts", Operate, Body).about("Add a black-out"),
+    may("DELETE", "/api/v1/blackouts/{id}", Operate, Body).about("Remove a black-out"),
+    may("GET", "/api/v1/presence", View, Somewhere).about("Who is there"),
+    may("POST", "/api/v1/presence", Operate, Body).about("Say that somebody is there, or leaves"),
+    may("GET", "/api/v1/timeline", View, Somewhere)
+        .about("Lines of the timeline after a number, oldest first; without a number the newest"),
+    may("GET", "/api/v1/events", View, Somewhere).about(
+        "The live stream: server-sent events, each a message as JSON; lines of the timeline have their number as id",
+    ),
     // People.
-    public("POST", "/api/v1/login"),
-    may("POST", "/api/v1/logout", Own, Somewhere),
-    may("GET", "/api/v1/me", Own, Somewhere),
-    may("GET", "/api/v1/users", Govern, Everything),
-    may("POST", "/api/v1/users", Govern, Everything),
-    may("POST", "/api/v1/users/{user}/grants", Govern, Everything),
-    may("POST", "/api/v1/users/{user}/password", Own, Body),
-    may("POST", "/api/v1/users/{user}/disable", Govern, Everything),
-    may("POST", "/api/v1/users/{user}/enable", Govern, Everything),
-    may("POST", "/api/v1/users/{user}/totp", Own, Body),
-    may("POST", "/api/v1/users/{user}/totp/confirm", Own, Body),
-    may("POST", "/api/v1/users/{user}/totp/remove", Own, Body),
-    may("GET", "/api/v1/teams", Govern, Everything),
-    may("PUT", "/api/v1/teams/{team}", Govern, Everything),
-    may("DELETE", "/api/v1/teams/{team}", Govern, Everything),
-    may("GET", "/api/v1/tokens", Own, Body),
-    may("POST", "/api/v1/tokens", Own, Body),
-    may("POST", "/api/v1/tokens/{token}/revoke", Own, Body),
-    may("GET", "/api/v1/audit", Audit, Everything),
-    may("GET", "/api/v1/audit/verify", Audit, Everything),
+    public("POST", "/api/v1/login").about("Log in; gives the secret of a session"),
+    may("POST", "/api/v1/logout", Own, Somewhere).about("End the session"),
+    may("GET", "/api/v1/me", Own, Somewhere).about("As whom the server sees the caller"),
+    may("GET", "/api/v1/users", Govern, Everything).about("All users"),
+    may("POST", "/api/v1/users", Govern, Everything).about("Add a user"),
+    may("POST", "/api/v1/users/{user}/grants", Govern, Everything).about("Set what a user may do"),
+    may("POST", "/api/v1/users/{user}/password", Own, Body).about("Change a password"),
+    may("POST", "/api/v1/users/{user}/disable", Govern, Everything).about("Disable a user"),
+    may("POST", "/api/v1/users/{user}/enable", Govern, Everything).about("Enable a user again"),
+    may("POST", "/api/v1/users/{user}/totp", Own, Body).about("Make a key for one-time codes"),
+    may("POST", "/api/v1/users/{user}/totp/confirm", Own, Body).about("Turn one-time codes on, with the first of them"),
+    may("POST", "/api/v1/users/{user}/totp/remove", Own, Body).about("Turn one-time codes off"),
+    may("GET", "/api/v1/teams", Govern, Everything).about("All teams"),
+    may("PUT", "/api/v1/teams/{team}", Govern, Everything).about("Add a team, or change it"),
+    may("DELETE", "/api/v1/teams/{team}", Govern, Everything).about("Remove a team"),
+    may("GET", "/api/v1/tokens", Own, Body).about("API tokens, without their secrets"),
+    may("POST", "/api/v1/tokens", Own, Body).about("Make an API token; its secret is shown this once"),
+    may("POST", "/api/v1/tokens/{token}/revoke", Own, Body).about("Revoke an API token"),
+    may("GET", "/api/v1/audit", Audit, Everything)
+        .about("Entries of the audit log after a number, oldest first; without a number the newest"),
+    may("GET", "/api/v1/audit/verify", Audit, Everything).about("Check the chain of the audit log"),
+    // The API itself.
+    public("GET", "/api/v1/openapi.json").about("This document"),
     // What watches the server.
     public("GET", "/healthz"),
     public("GET", "/readyz"),
@@ -149,6 +170,7 @@ pub const RULES: &[Rule] = &[
     public("POST", "/login"),
     may("POST", "/logout", Own, Somewhere),
     public("GET", "/assets/{name}"),
+    public("GET", "/errors/{code}"),
 ];
 
 /// What a call needs; `None`: it was forgotten here.

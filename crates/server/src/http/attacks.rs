@@ -1,7 +1,7 @@
 //! Attacks by hand.
 
-use super::LIST_ROWS;
 use super::body::Body;
+use super::listing::{Listed, Listing};
 use crate::access::{self, Acting};
 use crate::attacks as attacking;
 use crate::guards::approvals;
@@ -13,16 +13,18 @@ use firedrill_api::http::StartAttack;
 use firedrill_model::AttackId;
 use firedrill_model::attack::AttackReport;
 use firedrill_model::timeline::Scope;
+use firedrill_store::AttackRecord;
 use std::sync::Arc;
 
 /// `GET /attacks`.
 pub(super) async fn list(
     State(server): State<Arc<Server>>,
     acting: Acting,
-) -> Result<Json<Vec<AttackReport>>, Failure> {
-    let records = server.store.attacks(LIST_ROWS).await?;
-    let seen = records.into_iter().filter(|record| acting.sees(record.cluster.as_ref()));
-    Ok(Json(seen.map(|record| record.report).collect()))
+    listing: Listing,
+) -> Result<Listed<AttackReport>, Failure> {
+    let attacks = server.store.attacks(listing.page()).await?;
+    let shown = |attack: AttackRecord| acting.sees(attack.cluster.as_ref()).then_some(attack.report);
+    Ok(listing.answer(attacks, |attack| attack.report.id.to_string(), shown))
 }
 
 /// `POST /attacks`.

@@ -1,9 +1,13 @@
 //! JSON bodies and queries, refused with a [`Problem`](firedrill_api::http::Problem) that says where they are wrong.
 
 use crate::problem::{Failure, MALFORMED, problem};
+use aide::OperationInput;
+use aide::generate::GenContext;
+use aide::openapi::Operation;
 use axum::Json;
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 /// A JSON body.
@@ -22,6 +26,12 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     }
 }
 
+impl<T: JsonSchema> OperationInput for Body<T> {
+    fn operation_input(context: &mut GenContext, operation: &mut Operation) {
+        Json::<T>::operation_input(context, operation);
+    }
+}
+
 /// The part of the address after `?`.
 pub(super) struct Parameters<T>(pub(super) T);
 
@@ -35,5 +45,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> 
                 Err(Failure(problem(MALFORMED, format!("the query is not understood: {}", rejection.body_text()))))
             }
         }
+    }
+}
+
+impl<T: JsonSchema> OperationInput for Parameters<T> {
+    fn operation_input(context: &mut GenContext, operation: &mut Operation) {
+        Query::<T>::operation_input(context, operation);
     }
 }

@@ -8,13 +8,19 @@ use super::body::Parameters;
 use crate::access::Acting;
 use crate::problem::{Failure, chain};
 use crate::server::Server;
+use aide::OperationOutput;
+use aide::generate::GenContext;
+use aide::openapi::{Operation, Response as Described, StatusCode as Status};
+use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
 use firedrill_api::http::Live;
 use firedrill_model::{ClusterName, RunId};
 use firedrill_store::TimelineFilter;
-use futures_util::{Stream, stream};
+use futures_util::stream;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -24,7 +30,7 @@ use tokio::sync::{broadcast, watch};
 /// Lines read from the store at once.
 const PAGE_ROWS: u32 = 200;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct Query {
     after: Option<u64>,
     cluster: Option<ClusterName>,
@@ -37,7 +43,7 @@ pub(super) async fn stream(
     acting: Acting,
     headers: HeaderMap,
     Parameters(query): Parameters<Query>,
-) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
+) -> Result<Streamed, Failure> {
     // A browser that comes back names the last number by itself; it is newer than the one in the address.
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
     let newest = server.timeline.newest();
@@ -50,9 +56,37 @@ pub(super) async fn stream(
     let watcher = Watcher { live: server.live.subscribe(), newest, after, unread: true, filter, ready, server, acting };
     let events = stream::unfold(watcher, |mut watcher| async move {
         let event = watcher.next().await?;
-        Some((Ok(event), watcher))
+        Some((Ok::<_, Infallible>(event), watcher))
     });
-    Ok(Sse::new(events).keep_alive(KeepAlive::default()))
+    Ok(Streamed(Sse::new(events).keep_alive(KeepAlive::default()).into_response()))
+}
+
+/// The stream as an answer.
+pub(super) struct Streamed(Response);
+
+impl IntoResponse for Streamed {
+    fn into_response(self) -> Response {
+        self.0
+    }
+}
+
+impl OperationOutput for Streamed {
+    type Inner = Live;
+
+    fn operation_response(context: &mut GenContext, operation: &mut Operation) -> Option<Described> {
+        let mut response = Json::<Live>::operation_response(context, operation)?;
+        response.description = "One message per event, in its `data`.".to_owned();
+        response.content =
+            response.content.into_values().map(|media| ("text/event-stream".to_owned(), media)).collect();
+        Some(response)
+    }
+
+    fn inferred_responses(context: &mut GenContext, operation: &mut Operation) -> Vec<(Option<Status>, Described)> {
+        Self::operation_response(context, operation)
+            .map(|response| (Some(Status::Code(200)), response))
+            .into_iter()
+            .collect()
+    }
 }
 
 /// What is true now, so that a watcher need not ask for it.

@@ -1,7 +1,7 @@
 //! Dry runs, the limits of the guards, and approvals.
 
-use super::LIST_ROWS;
 use super::body::Body;
+use super::listing::{Listed, Listing};
 use crate::access::{self, Acting};
 use crate::guards::{Asked, approvals as approving, settings};
 use crate::problem::Failure;
@@ -53,23 +53,28 @@ pub(super) async fn set(
 pub(super) async fn overrides(
     State(server): State<Arc<Server>>,
     acting: Acting,
-) -> Result<Json<Vec<Overridden>>, Failure> {
-    let mut overrides = server.store.overrides(LIST_ROWS).await?;
-    overrides.retain(|one| acting.sees(Some(&one.cluster)));
-    Ok(Json(overrides))
+    listing: Listing,
+) -> Result<Listed<Overridden>, Failure> {
+    let overrides = server.store.overrides(listing.page()).await?;
+    let shown = |one: Overridden| acting.sees(Some(&one.cluster)).then_some(one);
+    Ok(listing.answer(overrides, |one| one.id.clone(), shown))
 }
 
 /// `GET /approvals`.
 pub(super) async fn approvals(
     State(server): State<Arc<Server>>,
     acting: Acting,
-) -> Result<Json<Vec<Approval>>, Failure> {
-    let mut approvals = server.store.approvals(LIST_ROWS).await?;
-    approvals.retain(|approval| match &approval.wish {
-        Wish::Attack(start) => acting.sees(Some(&start.cluster)),
-        Wish::Run(start) => acting.sees(start.cluster.as_ref()),
-    });
-    Ok(Json(approvals))
+    listing: Listing,
+) -> Result<Listed<Approval>, Failure> {
+    let approvals = server.store.approvals(listing.page()).await?;
+    let shown = |approval: Approval| {
+        let cluster = match &approval.wish {
+            Wish::Attack(start) => Some(&start.cluster),
+            Wish::Run(start) => start.cluster.as_ref(),
+        };
+        acting.sees(cluster).then_some(approval)
+    };
+    Ok(listing.answer(approvals, |approval| approval.id.clone(), shown))
 }
 
 /// `POST /approvals/{id}`.

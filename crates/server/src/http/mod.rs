@@ -8,6 +8,9 @@ mod guards;
 mod headers;
 mod health;
 mod hosts;
+mod listing;
+mod once;
+mod openapi;
 mod operations;
 mod origin;
 mod people;
@@ -18,15 +21,16 @@ mod status;
 mod templates;
 mod timeline;
 
+pub use openapi::openapi;
 pub(crate) use routes::Routes;
 pub(crate) use runs::find as find_run;
 
 use crate::problem::{Failure, not_found};
 use crate::server::Server;
 use crate::{experiment, pages};
+use aide::axum::routing::{get, post, put};
 use axum::extract::Path;
 use axum::http::Uri;
-use axum::routing::{get, post, put};
 use axum::{Json, Router, middleware};
 use firedrill_api::http::ExperimentEntry;
 use std::str::FromStr;
@@ -54,6 +58,7 @@ pub fn paths() -> Vec<String> {
 
 fn routes() -> Routes {
     let api = Routes::new()
+        .route("/openapi.json", get(openapi::show))
         .route("/status", get(status::status))
         .route("/halt", post(status::halt))
         .route("/resume", post(status::resume))
@@ -105,9 +110,9 @@ fn routes() -> Routes {
         .merge(schedules::routes());
     Routes::new()
         .nest("/api/v1", api)
-        .route("/healthz", get(health::live))
-        .route("/readyz", get(health::ready))
-        .route("/metrics", get(health::metrics))
+        .route("/healthz", axum::routing::get(health::live))
+        .route("/readyz", axum::routing::get(health::ready))
+        .route("/metrics", axum::routing::get(health::metrics))
         .merge(pages::router())
 }
 

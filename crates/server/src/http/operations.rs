@@ -1,17 +1,18 @@
 //! Operations.
 
-use super::LIST_ROWS;
 use super::body::Parameters;
+use super::listing::{Listed, Listing};
 use crate::access::Acting;
 use crate::problem::{Failure, not_found};
 use crate::server::Server;
 use axum::Json;
 use axum::extract::{Path, State};
 use firedrill_model::{ClusterName, Operation, OperationId};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::sync::Arc;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct Filter {
     cluster: Option<ClusterName>,
 }
@@ -21,9 +22,11 @@ pub(super) async fn list(
     State(server): State<Arc<Server>>,
     acting: Acting,
     Parameters(filter): Parameters<Filter>,
-) -> Result<Json<Vec<Operation>>, Failure> {
-    let operations = server.store.operations(filter.cluster.as_ref(), LIST_ROWS).await?;
-    Ok(Json(operations.into_iter().filter(|operation| acting.sees(Some(&operation.cluster))).collect()))
+    listing: Listing,
+) -> Result<Listed<Operation>, Failure> {
+    let operations = server.store.operations(filter.cluster.as_ref(), listing.page()).await?;
+    let shown = |operation: Operation| acting.sees(Some(&operation.cluster)).then_some(operation);
+    Ok(listing.answer(operations, |operation| operation.id.to_string(), shown))
 }
 
 /// `GET /operations/{operation}`.

@@ -13,6 +13,7 @@ use firedrill_api::access::{
 };
 use firedrill_api::http::Done;
 use firedrill_model::UserName;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::sync::Arc;
 
@@ -147,7 +148,7 @@ pub(super) async fn revoke_token(State(server): Shared, acting: Acting, Path(id)
     Ok(DONE)
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct AuditQuery {
     after: Option<u64>,
     limit: Option<u32>,

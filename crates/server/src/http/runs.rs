@@ -1,7 +1,7 @@
 //! Runs of experiments.
 
-use super::LIST_ROWS;
 use super::body::Body;
+use super::listing::{Listed, Listing};
 use crate::access::{self, Acting};
 use crate::experiment;
 use crate::guards::approvals;
@@ -16,14 +16,20 @@ use firedrill_api::http::{Done, Reason, RunEntry, RunStarted, StartRun};
 use firedrill_model::RunId;
 use firedrill_model::report::RunReport;
 use firedrill_model::timeline::Scope;
+use firedrill_store::RunSummary;
 use std::sync::Arc;
 use tokio::fs::File;
 use tokio_util::io::ReaderStream;
 
 /// `GET /runs`.
-pub(super) async fn list(State(server): State<Arc<Server>>, acting: Acting) -> Result<Json<Vec<RunEntry>>, Failure> {
-    let runs = server.store.runs(LIST_ROWS).await?.into_iter();
-    Ok(Json(runs.filter(|run| acting.sees(Some(&run.cluster))).map(run_entry).collect()))
+pub(super) async fn list(
+    State(server): State<Arc<Server>>,
+    acting: Acting,
+    listing: Listing,
+) -> Result<Listed<RunEntry>, Failure> {
+    let runs = server.store.runs(listing.page()).await?;
+    let shown = |run: RunSummary| acting.sees(Some(&run.cluster)).then(|| run_entry(run));
+    Ok(listing.answer(runs, |run| run.run.to_string(), shown))
 }
 
 /// `POST /runs`.

@@ -6,14 +6,15 @@ use crate::access::{self, Acting};
 use crate::problem::{Failure, MALFORMED, problem};
 use crate::schedules as scheduling;
 use crate::server::Server;
+use aide::axum::routing::{delete, get, post};
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::routing::{delete, get, post};
 use firedrill_api::http::{Done, Problem, Reason};
 use firedrill_api::schedules::{AddClosure, Calendar, SayPresence, ScheduleView, TodayMessage};
 use firedrill_model::ScheduleName;
 use firedrill_model::access::{Action, Object};
 use firedrill_schedule::{Closure, Code, Presence, Schedule, Scope, Zone};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 use std::sync::Arc;
@@ -132,7 +133,7 @@ async fn resume(
     Ok(Json(scheduling::resume(&server, &schedule, &body.reason).await?))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct CalendarQuery {
     days: Option<u32>,
     back: Option<u32>,
@@ -149,7 +150,7 @@ async fn calendar(
     Ok(Json(calendar))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct TodayQuery {
     zone: Option<String>,
 }

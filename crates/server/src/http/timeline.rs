@@ -9,10 +9,11 @@ use axum::Json;
 use axum::extract::State;
 use firedrill_model::{ClusterName, RunId, TimelineEvent};
 use firedrill_store::TimelineFilter;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::sync::Arc;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct Query {
     after: Option<u64>,
     cluster: Option<ClusterName>,

@@ -3,6 +3,7 @@
 mod access;
 mod access_starts;
 mod agent;
+mod api;
 mod attacks;
 mod audit;
 mod cluster;
