@@ -216,6 +216,9 @@ pub(crate) struct Server {
     /// Address for agents (mutual TLS)
     #[arg(long, default_value = "127.0.0.1:7443")]
     pub(crate) link: std::net::SocketAddr,
+    /// Networks to which probes of experiments may connect (default: all but link-local ones); may be given again
+    #[arg(long, value_name = "NETWORK")]
+    pub(crate) probe_destination: Vec<firedrill_model::Network>,
 }
 
 #[derive(ClapArgs)]

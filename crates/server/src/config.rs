@@ -1,5 +1,6 @@
 //! How a server is set up.
 
+use crate::probes::Destinations;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,12 +21,14 @@ pub struct ServerConfig {
     pub link_advertised: Option<SocketAddr>,
     /// Without a sign of the server for this long agents take their faults out.
     pub lease: Duration,
+    /// Where probes of experiments may lead this server.
+    pub probe_destinations: Destinations,
 }
 
 impl ServerConfig {
-    /// With the usual lease.
+    /// With the usual lease, and probes to everywhere but link-local addresses.
     #[must_use]
     pub fn new(data_dir: PathBuf, http: SocketAddr, link: SocketAddr) -> Self {
-        Self { data_dir, http, link, link_advertised: None, lease: LEASE }
+        Self { data_dir, http, link, link_advertised: None, lease: LEASE, probe_destinations: Destinations::default() }
     }
 }

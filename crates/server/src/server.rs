@@ -7,6 +7,7 @@ use crate::fleet::Fleet;
 use crate::keepers::Keepers;
 use crate::live::LiveFeed;
 use crate::orphans::Orphans;
+use crate::probes::Prober;
 use crate::problem::not_found;
 use crate::runs::RunRegistry;
 use crate::timeline::Timeline;
@@ -51,6 +52,7 @@ pub struct Server {
     /// One start at a time from the guards' look to the record of what begins, so that no two see the same room.
     pub(crate) starting: tokio::sync::Mutex<()>,
     pub(crate) orphans: Orphans,
+    pub(crate) prober: Prober,
     authority: Authority,
     link_address: SocketAddr,
     halted: Mutex<Option<String>>,
@@ -80,8 +82,10 @@ pub(crate) struct Parts {
 impl Server {
     pub(crate) fn new(parts: Parts) -> Self {
         let Parts { config, store, fleet, keepers, timeline, live, shutdown, authority, link_address, halted } = parts;
+        let prober = Prober::new(config.probe_destinations.clone());
         Self {
             config,
+            prober,
             store,
             fleet,
             keepers,

@@ -12,7 +12,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) async fn server(args: Server) -> anyhow::Result<Outcome> {
-    let config = firedrill_server::ServerConfig::new(args.data_dir, args.http, args.link);
+    let mut config = firedrill_server::ServerConfig::new(args.data_dir, args.http, args.link);
+    config.probe_destinations = firedrill_server::Destinations::only(args.probe_destination);
     firedrill_server::run(config, stopped_by_signal()?).await?;
     Ok(Outcome::done())
 }
