@@ -33,8 +33,10 @@ use tokio::sync::broadcast::{Receiver, error::TryRecvError};
 
 /// How often a wait looks around.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// Operations are read, and the report so far is stored, this often.
+/// Operations are read this often: one that needs a person must be seen within a second.
 const UPKEEP_EVERY: Span = Span::millis(500);
+/// The report so far is stored this often.
+const SAVE_EVERY: Span = Span::secs(1);
 /// While the steps are taken, a slow store keeps the eyes shut for no longer than this: a breach must be seen, and the
 /// faults be out, within a second. What was not stored then is stored the next time.
 const UPKEEP_WITHIN: Duration = Duration::from_millis(300);
@@ -91,6 +93,7 @@ pub(super) struct Run {
     /// Lines for the timeline that are not told yet: telling may wait for the store.
     unsaid: Vec<TimelineEvent>,
     looked: Timestamp,
+    saved: Timestamp,
 }
 
 impl Run {
@@ -104,6 +107,7 @@ impl Run {
             server,
             admitted,
             looked: report.began,
+            saved: report.began,
             courses: Courses::new(&report.experiment.probes),
             report,
             seen: Seen::default(),
@@ -351,21 +355,25 @@ impl Run {
             // Nothing comes before the attacks.
             return;
         }
+        if !self.probing {
+            self.upkeep(since_look).await;
+        } else if tokio::time::timeout(UPKEEP_WITHIN, self.upkeep(since_look)).await.is_err() {
+            tracing::warn!(run = %self.report.run, "the store is slow; what it did not take now is stored the next time");
+        }
+    }
+
+    /// What may wait for the store. Cut short, it is done again.
+    async fn upkeep(&mut self, since_look: Span) {
         self.tell_noted().await;
         if since_look < UPKEEP_EVERY {
             return;
         }
         self.looked = now();
-        if !self.probing {
-            self.upkeep().await;
-        } else if tokio::time::timeout(UPKEEP_WITHIN, self.upkeep()).await.is_err() {
-            tracing::warn!(run = %self.report.run, "the store is slow; the report so far is stored the next time");
-        }
-    }
-
-    async fn upkeep(&mut self) {
         self.refresh_operations().await;
-        self.save().await;
+        if now().since(self.saved) >= SAVE_EVERY {
+            self.save().await;
+            self.saved = now();
+        }
     }
 
     /// Keeps a line for the timeline, of that moment.
@@ -374,8 +382,9 @@ impl Run {
     }
 
     async fn tell_noted(&mut self) {
-        for event in std::mem::take(&mut self.unsaid) {
+        while let Some(event) = self.unsaid.first().cloned() {
             self.server.timeline.append_event(event).await;
+            self.unsaid.remove(0);
         }
     }
 

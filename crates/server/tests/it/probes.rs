@@ -186,7 +186,7 @@ async fn a_broken_probe_aborts_within_a_second_and_the_time_is_reported() {
     told("aborted: probe shop answers broken: status 503");
     told("every fault of the run is out");
     let series = &report.probe_series[0];
-    assert!(series.asked >= 5 && series.broken == 1 && series.unknown == 0, "{series:?}");
+    assert!(series.asked >= 5 && series.broken >= 1 && series.unknown == 0, "{series:?}");
     assert_eq!(series.values.last().map(|value| value.state), Some(ProbeState::Broken));
 }
 
