@@ -4,6 +4,7 @@ use super::server::Server;
 use super::sql::{Sessions, Table, identifier};
 use crate::config::Login;
 use crate::error::EngineError;
+use firedrill_model::Span;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -30,7 +31,8 @@ impl Server {
             identifier(database)
         );
         let asked = tokio::time::timeout(within, sessions.run(&statements));
-        let tables = asked.await.map_err(|_| EngineError::TimedOut(format!("no answer within {within:?}")))??;
+        let tables =
+            asked.await.map_err(|_| EngineError::TimedOut(format!("no answer within {}", Span::from(within))))??;
         let answer = |message: &str| EngineError::Answer { statement: query.to_owned(), message: message.to_owned() };
         let row = tables.last().and_then(Table::first).ok_or_else(|| answer("there is no row"))?;
         match row.at(0) {
