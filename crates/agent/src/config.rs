@@ -45,9 +45,26 @@ pub struct AgentConfig {
     /// and power-off are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power_switch: Option<PathBuf>,
+    /// The programs that a server may have run here to see how they end (`command` probes); none unless named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_commands: Vec<AllowedCommand>,
     /// The firedrill program, started as gateway, workload and rescue; by default the one that runs.
     #[serde(default = "own_program")]
     pub program: PathBuf,
+}
+
+/// One program that may be run, with exactly these arguments.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AllowedCommand {
+    /// Its whole path.
+    pub program: PathBuf,
+    /// Its arguments, all of them.
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// The system user it runs as; absent: the agent's own, which may be root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
 }
 
 /// What the first start needs.
@@ -92,6 +109,12 @@ impl AgentConfig {
             if !nodes.insert(&instance.node) {
                 return Err(format!("the node {} is listed twice in \"instances\"", instance.node));
             }
+        }
+        if let Some(allowed) = self.allowed_commands.iter().find(|allowed| !allowed.program.is_absolute()) {
+            return Err(format!(
+                "\"allowed_commands\": {} is not the whole path of a program",
+                allowed.program.display()
+            ));
         }
         if let Some(gateway) = &self.gateway {
             gateway.validate().map_err(|error| format!("\"gateway\": {error}"))?;

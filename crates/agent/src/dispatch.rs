@@ -7,6 +7,7 @@ use crate::generations::Generations;
 use crate::nodes::Nodes;
 use crate::outbox::Outbox;
 use crate::presence::Presence;
+use crate::probes::Probes;
 use crate::workload::Workloads;
 use firedrill_api::link::{Answer, Instruction, Order, Upward};
 use firedrill_model::command::FailureKind;
@@ -40,6 +41,8 @@ pub(crate) struct Dispatcher {
     pub(crate) gateway: Option<Arc<Gateway>>,
     /// Faults.
     pub(crate) attacks: Arc<Attacks>,
+    /// Questions about this host.
+    pub(crate) probes: Arc<Probes>,
     /// Live loads.
     pub(crate) workloads: Arc<Workloads>,
     /// Instructions that were begun and not answered yet.
@@ -85,6 +88,10 @@ impl Dispatcher {
         };
         if let Err(failure) = self.admit(cluster.as_ref(), generation) {
             return Done::refused(failure);
+        }
+        if let Order::Probe { probe, within: patience } = order {
+            // It has no effect that a repetition could double, and would push answers out that matter.
+            return Done { recorded: false, result: self.probes.ask(probe, patience.min(within)).await };
         }
         if matches!(order, Order::Node { command: NodeCommand::Fence { .. } }) {
             return self.fence(cluster, generation, order, within).await;
@@ -146,6 +153,7 @@ impl Dispatcher {
             Order::Inject { attack } => Ok(Answer::Attack { report: self.attacks.inject(attack).await }),
             Order::Undo { attack } => self.attacks.undo(&attack).await.map(|report| Answer::Attack { report }),
             Order::Halt { reason } => Ok(Answer::Halted { reports: self.attacks.halt(&reason).await }),
+            Order::Probe { probe, within: patience } => self.probes.ask(probe, patience.min(within)).await,
             Order::Resume => self.attacks.resume().await.map(|()| Answer::Done),
             Order::StartWorkload { workload } => self.workloads.start(&workload).map(|()| Answer::Done),
             Order::StopWorkload { run } => self.workloads.stop(&run).map(|()| Answer::Done),

@@ -31,12 +31,13 @@ mod nodes;
 mod observe;
 mod outbox;
 mod presence;
+mod probes;
 mod run;
 mod storage;
 mod tls;
 mod watchdog;
 mod workload;
 
-pub use config::{AgentConfig, Enrolment};
+pub use config::{AgentConfig, AllowedCommand, Enrolment};
 pub use error::AgentError;
 pub use run::{run, runtime};

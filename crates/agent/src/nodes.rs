@@ -45,6 +45,11 @@ impl Nodes {
         self.nodes.get(node)?.instance.process()
     }
 
+    /// The server of a node; `None` when there is no such node.
+    pub(crate) fn instance(&self, node: &NodeName) -> Option<Instance> {
+        self.nodes.get(node).map(|node| node.instance.clone())
+    }
+
     /// The way to the running server of a node, for faults inside it; `None` when there is none, or no such node.
     pub(crate) fn admin(&self, node: &NodeName) -> Option<Admin> {
         self.nodes.get(node)?.instance.admin()

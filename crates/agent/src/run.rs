@@ -11,6 +11,7 @@ use crate::link::{self, Link, Session};
 use crate::nodes::Nodes;
 use crate::outbox::Outbox;
 use crate::presence::Presence;
+use crate::probes::Probes;
 use crate::workload::{Surroundings, Workloads};
 use crate::{enrol, observe, storage, watchdog};
 use firedrill_api::LINK_VERSION;
@@ -111,6 +112,7 @@ impl Agent {
         let outbox = Arc::clone(&around.outbox);
         let workloads = Arc::new(Workloads::open(dir.join("workloads"), config.program.clone(), around)?);
         let (answers, writer) = Answers::open(dir.join("answers.ndjson"))?;
+        let probes = Arc::new(Probes::new(Arc::clone(&nodes), config.allowed_commands.clone()));
         let dispatcher = Arc::new(Dispatcher {
             answers,
             presence: Arc::new(Presence::new(Instant::now(), config.lease.map(|lease| lease.duration()))),
@@ -119,6 +121,7 @@ impl Agent {
             outbox,
             gateway,
             attacks,
+            probes,
             workloads,
             under_way: Default::default(),
             tasks: Default::default(),

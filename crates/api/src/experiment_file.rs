@@ -160,6 +160,7 @@ fn line_of(root: &Spanned<Tree>, place: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use firedrill_model::experiment::Measure;
 
     const LADDER: [&str; 6] = [
         include_str!("../../../experiments/1-kill-replica.yaml"),
@@ -204,6 +205,101 @@ mod tests {
         assert!(problem(&empty_target).starts_with("line 15: steps[0].attack.target"), "{}", problem(&empty_target));
         let nothing_expected = "name: x\ntitle: x\nhypothesis: x\nsteps:\n  - wait: 1s\nexpect: []\n";
         assert!(problem(nothing_expected).starts_with("line 6: expect"), "{}", problem(nothing_expected));
+    }
+
+    /// One probe of each kind, with everything that can be said of it.
+    const PROBES: &str = r#"name: probes
+title: Every kind of probe
+hypothesis: They read.
+probes:
+  - name: sql
+    measure: {sql: {target: {role: replica}, query: "SELECT COUNT(*) FROM orders", value: {at-least: 1}}}
+    when: [before, during, after]
+    every: 250ms
+    timeout: 2s
+    tolerate: 3s
+  - name: sql of the primary
+    measure: {sql: {query: SELECT @@read_only, value: {equals: 0}}}
+  - name: http
+    measure:
+      http:
+        url: https://shop.example:8443/health?deep=1
+        status: 204
+        latency_at_most: 300ms
+        json: {path: "$.queues[?@.name == 'mail'].depth", value: {below: 100}}
+    when: [during]
+  - name: tcp
+    measure: {tcp: {address: "[fd00::7]:3306", latency_at_most: 50ms}}
+  - name: prometheus
+    measure: {prometheus: {url: "http://prometheus:9090", query: "rate(errors[1m])", value: {at-most: 0.5}}}
+  - name: command
+    measure:
+      command: {target: {tags: {tier: app}}, program: /bin/check, args: [-q, a b], exit: 3, output: {contains: ok}}
+  - name: roles
+    measure: {role-count: {role: replica, count: {not-equals: 0}}}
+  - name: latency
+    measure: {ack-latency-at-most: 50ms}
+steps:
+  - wait: 1s
+  - check: roles
+expect: [no-promotion]
+abort_when:
+  - probe: http
+  - probe: {name: sql, for: 2s}
+  - operation-needs-person
+"#;
+
+    #[test]
+    fn every_kind_of_probe_reads_and_reads_back() {
+        let read = read(PROBES, &BTreeMap::new(), firedrill_fault::check).expect("reads");
+        assert_eq!(read.probes.len(), 8);
+        assert_eq!(read.probes[0].tolerate.to_string(), "3s");
+        assert_eq!(read.probes[1].every.to_string(), "1s");
+        let Measure::Sql(question) = &read.probes[1].measure else { panic!("{:?}", read.probes[1]) };
+        assert_eq!(question.target.to_string(), "role=primary");
+        let conditions: Vec<String> = read.abort_when.iter().map(ToString::to_string).collect();
+        assert_eq!(conditions, ["probe http broken", "probe sql broken for 2s", "an operation needs a person"]);
+        let json = serde_json::to_string(&read).expect("serialises");
+        assert_eq!(serde_json::from_str::<Experiment>(&json).expect("reads back"), read);
+    }
+
+    #[test]
+    fn bad_probes_are_refused_with_their_line() {
+        for (from, to, says) in [
+            (
+                "SELECT COUNT(*) FROM orders",
+                "DELETE FROM orders",
+                "line 6: probes[0].measure.sql.query: a probe only reads",
+            ),
+            ("SELECT COUNT(*) FROM orders", "SELECT 1; DROP TABLE t", "measure.sql.query: give one statement"),
+            ("target: {role: replica}", "target: {}", "measure.sql.target: selects nothing"),
+            ("{at-least: 1}", "{at-least: many}", "line 6"),
+            ("{at-least: 1}", "{like: 1}", "like"),
+            ("{equals: 0}", "{equals: [0]}", "probes[1].measure.sql.value: a value is compared with one"),
+            ("every: 250ms", "every: 99ms", "line 8: probes[0].every: 99ms is outside of 100ms to 1m"),
+            ("timeout: 2s", "timeout: 11s", "line 9: probes[0].timeout: 11s is outside of 100ms to 10s"),
+            ("https://shop", "ftp://shop", "probes[2].measure.http.url"),
+            ("https://shop", "https://me:pw@shop", "would stand in every report"),
+            ("status: 204", "status: 99", "line 17: probes[2].measure.http.status"),
+            ("latency_at_most: 300ms", "latency_at_most: 2s", "at most the probe's timeout, which is 1s"),
+            ("'mail'].depth", "'mail'.depth", "line 19: probes[2].measure.http.json.path"),
+            ("[fd00::7]:3306", "fd00::7", "probes[3].measure.tcp.address"),
+            ("http://prometheus", "prometheus", "probes[4].measure.prometheus.url"),
+            ("rate(errors[1m])", " ", "probes[4].measure.prometheus.query: give a query"),
+            ("program: /bin/check", "program: check", "probes[5].measure.command.program: give the whole path"),
+            ("{tags: {tier: app}}", "{server: true}", "probes[5].measure.command.target: selects nothing"),
+            ("{contains: ok}", "{contains: ''}", "probes[5].measure.command.output"),
+            ("args: [-q, a b]", "shell: true", "shell"),
+            ("name: roles", "name: tcp", "there is another probe named \"tcp\""),
+            ("{role: replica, count", "{role: boss, count", "boss"),
+            ("- probe: http", "- probe: https", "abort_when[0].probe: there is no probe named \"https\""),
+            ("- probe: http", "- probe: tcp", "abort_when[0].probe: probe \"tcp\" is not asked during the steps"),
+            ("for: 2s", "after: 2s", "the name of a probe, or {name: NAME, for: 2s}"),
+        ] {
+            let text = PROBES.replacen(from, to, 1);
+            assert_ne!(text, PROBES, "{from}");
+            assert!(problem(&text).contains(says), "{to}: {}", problem(&text));
+        }
     }
 
     #[test]

@@ -16,4 +16,4 @@ mod sse;
 pub mod template_file;
 
 /// The version of the agent link; an agent of another version is refused with a clear message.
-pub const LINK_VERSION: u32 = 1;
+pub const LINK_VERSION: u32 = 2;

@@ -9,10 +9,11 @@
 //! The host's name is taken from the client certificate (its common name), never from the body.
 
 use firedrill_model::attack::{AttackReport, AttackSpec};
+use firedrill_model::probe::{HostProbe, HostSeen};
 use firedrill_model::workload::{Sample, WorkloadSpec, WorkloadState};
 use firedrill_model::{
     AttackId, ClusterName, CommandFailure, Generation, HostName, InstructionId, NodeCommand, NodeName, NodeObservation,
-    NodeReply, RegionName, RunId, Timestamp,
+    NodeReply, RegionName, RunId, Span, Timestamp,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -127,6 +128,14 @@ pub enum Order {
     },
     /// Accept faults again.
     Resume,
+    /// Put a question on this host; nothing is changed. Answered with `Probe`, and not remembered: asked again, it is
+    /// answered anew.
+    Probe {
+        /// Which.
+        probe: HostProbe,
+        /// Give it up after this long.
+        within: Span,
+    },
     /// Start the live load of a run.
     StartWorkload {
         /// What load.
@@ -209,6 +218,11 @@ pub enum Answer {
     Attack {
         /// How it stands.
         report: AttackReport,
+    },
+    /// Of a probe.
+    Probe {
+        /// What was seen.
+        seen: HostSeen,
     },
     /// Of a halt: what was taken out.
     Halted {

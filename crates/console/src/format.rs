@@ -1,6 +1,7 @@
 //! Values as people read them.
 
 use firedrill_model::Timestamp;
+use firedrill_model::report::{Aborted, ProbeSeries};
 use firedrill_model::timeline::EventKind;
 
 /// Seconds after `origin`, as `+12.345 s`.
@@ -64,6 +65,25 @@ pub(crate) fn kind(kind: EventKind) -> String {
         EventKind::Guard => "guard".into(),
         EventKind::Person => "person".into(),
     }
+}
+
+/// What an abort condition came to, on one line.
+pub(crate) fn aborted(aborted: &Aborted, origin: Timestamp) -> String {
+    let Aborted { condition, observed, breach_at, halt_at, .. } = aborted;
+    let halted = halt_at.since(*breach_at);
+    let gone = match aborted.took() {
+        Some(took) => format!("every fault out {took} after it"),
+        None => "faults NOT seen to be out".to_owned(),
+    };
+    format!("aborted: {condition} ({observed}) at {}; halted {halted} after it, {gone}", after(*breach_at, origin))
+}
+
+/// How a probe was while the steps were taken, on one line.
+pub(crate) fn series(series: &ProbeSeries) -> String {
+    let ProbeSeries { name, asked, broken, unknown, .. } = series;
+    let held = asked - broken.saturating_add(*unknown).min(*asked);
+    let not_told = if *unknown > 0 { format!(", not told {unknown}") } else { String::new() };
+    format!("probe {name} during the steps: held {held} of {asked}, broken {broken}{not_told}")
 }
 
 /// The class of a value for the style sheet: its own serialised name.

@@ -32,6 +32,9 @@ pub fn text(report: &RunReport, colour: bool) -> String {
     for reason in &report.reasons {
         let _ = writeln!(out, "  ! {reason}");
     }
+    if let Some(aborted) = &report.aborted {
+        let _ = writeln!(out, "  {}", crate::format::aborted(aborted, report.began));
+    }
     if let Some(ledger) = &report.ledger {
         let _ = writeln!(
             out,
@@ -56,6 +59,9 @@ pub fn text(report: &RunReport, colour: bool) -> String {
             Verdict::Error => "ERR",
         };
         let _ = writeln!(out, "  {} {}: {}", paint.verdict(result.verdict, mark), result.expected, result.observed);
+    }
+    for series in &report.probe_series {
+        let _ = writeln!(out, "      {}", crate::format::series(series));
     }
     for operation in &report.operations {
         let state = match operation.state {

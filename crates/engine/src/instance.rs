@@ -1,7 +1,7 @@
 //! One database server on this host: the door to everything else in this crate.
 
 use crate::admin::Admin;
-use crate::config::InstanceConfig;
+use crate::config::{InstanceConfig, Login};
 use crate::error::EngineError;
 use crate::mariadb::Server;
 use crate::mariadb::observer::Observer;
@@ -10,7 +10,7 @@ use firedrill_host::process::Identity;
 use firedrill_model::command::FailureKind;
 use firedrill_model::{CommandFailure, NodeCommand, NodeObservation, NodeReply, Span};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The share of a command's time in which a wait inside it ends with a report of what it saw; past the whole of it the
 /// command is cut off with nothing but "timed out".
@@ -61,6 +61,21 @@ impl Instance {
     /// one is waited for first. Cancel-safe; call it again for the next process.
     pub async fn exited(&self) -> u32 {
         self.server.process.exited().await
+    }
+
+    /// Puts a question to the server as somebody, over the unix socket: one statement that reads. Gives the first value
+    /// of its first row, `None` for NULL. Nothing waits for its turn behind it.
+    ///
+    /// # Errors
+    /// The server does not answer within that time, refuses, or has no row for an answer.
+    pub async fn ask(
+        &self,
+        login: Login,
+        database: &str,
+        query: &str,
+        within: Duration,
+    ) -> Result<Option<String>, EngineError> {
+        self.server.ask(login, database, query, within).await
     }
 
     /// Does what a command says and answers as documented there.

@@ -243,6 +243,9 @@ pub(crate) struct Server {
     /// A proxy in front ends TLS and sets X-Forwarded-For: cookies for TLS alone, addresses as the proxy names them
     #[arg(long)]
     pub(crate) behind_tls_proxy: bool,
+    /// Networks to which probes of experiments may connect (default: all but link-local ones); may be given again
+    #[arg(long, value_name = "NETWORK")]
+    pub(crate) probe_destination: Vec<firedrill_model::Network>,
 }
 
 #[derive(ClapArgs)]

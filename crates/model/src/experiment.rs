@@ -4,10 +4,13 @@
 use crate::attack::{CheckFault, Fault, Selector};
 use crate::id::ClusterName;
 use crate::operation::OperationKind;
+use crate::probe;
+pub use crate::probe::{Measure, Probe, When};
 use crate::time::Span;
 use crate::workload::Load;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// An experiment: a hypothesis, a way to break something, and what must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -107,49 +110,6 @@ pub enum Condition {
     WritesFlow,
 }
 
-/// When a probe is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum When {
-    /// After the warm-up, before the first step; must hold or the run is given up as inconclusive.
-    Before,
-    /// Once a second while the steps run.
-    During,
-    /// After the cool-down.
-    After,
-}
-
-/// One part of the steady state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Probe {
-    /// To refer to it.
-    pub name: String,
-    /// What is measured.
-    pub measure: Measure,
-    /// At which times; `before` and `after` unless said otherwise.
-    #[serde(default = "default_when")]
-    pub when: Vec<When>,
-}
-
-fn default_when() -> Vec<When> {
-    vec![When::Before, When::After]
-}
-
-/// What a probe measures.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Measure {
-    /// At least so many writes were acknowledged in the last second.
-    WritesPerSecondAtLeast(u32),
-    /// Every replica is at most so far behind.
-    LagAtMost(Span),
-    /// The cluster has exactly one writable primary and every node in service.
-    ClusterHealthy,
-    /// Exactly one node accepts writes.
-    OnePrimary,
-}
-
 /// What must hold in the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -183,6 +143,59 @@ pub enum AbortCondition {
     WriteOutageAbove(Span),
     /// An operation asks for a person.
     OperationNeedsPerson,
+    /// A probe that is asked during the steps is broken.
+    Probe(BrokenProbe),
+}
+
+/// `probe: NAME`, or `probe: {name: NAME, for: 2s}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(from = "BrokenProbeForm", into = "BrokenProbeForm")]
+pub struct BrokenProbe {
+    /// Which.
+    pub name: String,
+    /// It is broken, and has not held, for this long; zero: as soon as it is seen to be broken.
+    pub lasting: Span,
+}
+
+/// As it is written.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "the name of a probe, or {name: NAME, for: 2s}")]
+enum BrokenProbeForm {
+    Name(String),
+    Full {
+        name: String,
+        #[serde(rename = "for")]
+        lasting: Span,
+    },
+}
+
+impl From<BrokenProbeForm> for BrokenProbe {
+    fn from(form: BrokenProbeForm) -> Self {
+        match form {
+            BrokenProbeForm::Name(name) => Self { name, lasting: Span::ZERO },
+            BrokenProbeForm::Full { name, lasting } => Self { name, lasting },
+        }
+    }
+}
+
+impl From<BrokenProbe> for BrokenProbeForm {
+    fn from(broken: BrokenProbe) -> Self {
+        match broken {
+            BrokenProbe { name, lasting: Span::ZERO } => Self::Name(name),
+            BrokenProbe { name, lasting } => Self::Full { name, lasting },
+        }
+    }
+}
+
+impl fmt::Display for AbortCondition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WriteOutageAbove(limit) => write!(f, "write outage above {limit}"),
+            Self::OperationNeedsPerson => f.write_str("an operation needs a person"),
+            Self::Probe(BrokenProbe { name, lasting: Span::ZERO }) => write!(f, "probe {name} broken"),
+            Self::Probe(BrokenProbe { name, lasting }) => write!(f, "probe {name} broken for {lasting}"),
+        }
+    }
 }
 
 /// A rule that a well-formed file breaks.
@@ -234,7 +247,27 @@ impl Experiment {
             }
             self.step_problems(&place, step, &mut attacks, &mut say);
         }
+        probe::problems(&self.probes, &mut say);
+        self.abort_problems(&mut say);
         problems
+    }
+
+    fn abort_problems(&self, say: &mut impl FnMut(String, String)) {
+        for (index, condition) in self.abort_when.iter().enumerate() {
+            let AbortCondition::Probe(broken) = condition else { continue };
+            let place = format!("abort_when[{index}].probe");
+            match self.probes.iter().find(|probe| probe.name == broken.name) {
+                None => say(place, format!("there is no probe named {:?}", broken.name)),
+                Some(probe) if !probe.when.contains(&When::During) => {
+                    let name = &broken.name;
+                    say(place, format!("probe {name:?} is not asked during the steps; give it `when: [during]` too"));
+                }
+                Some(_) if broken.lasting > DURATION_MAX => {
+                    say(place, format!("{} is longer than {DURATION_MAX}", broken.lasting));
+                }
+                Some(_) => {}
+            }
+        }
     }
 
     fn step_problems<'a>(

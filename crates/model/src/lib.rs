@@ -18,6 +18,7 @@ pub mod guard;
 pub mod id;
 pub mod observation;
 pub mod operation;
+pub mod probe;
 pub mod quantity;
 pub mod report;
 pub mod selector;

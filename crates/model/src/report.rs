@@ -4,6 +4,7 @@ use crate::attack::AttackReport;
 use crate::experiment::Experiment;
 use crate::id::{ClusterName, NodeName, RunId};
 use crate::operation::Operation;
+use crate::probe::ProbeState;
 use crate::time::{Span, Timestamp};
 use crate::timeline::TimelineEvent;
 use crate::workload::Sample;
@@ -94,8 +95,14 @@ pub struct RunReport {
     pub reasons: Vec<String>,
     /// Each expectation, and what came.
     pub expectations: Vec<ExpectationResult>,
-    /// Each probe at each time.
+    /// Each probe before and after the steps, and those that did not hold meanwhile.
     pub probes: Vec<ProbeResult>,
+    /// What the probes showed while the steps were taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub probe_series: Vec<ProbeSeries>,
+    /// The abort condition that stopped the run, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aborted: Option<Aborted>,
     /// Attacks with their last state.
     pub attacks: Vec<AttackReport>,
     /// Operations of the cluster during the run.
@@ -134,8 +141,65 @@ pub struct ProbeResult {
     pub at: Timestamp,
     /// Held or not.
     pub held: bool,
+    /// It did not hold because it could not be asked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unknown: bool,
     /// What was seen.
     pub observed: String,
+}
+
+/// One probe while the steps were taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProbeSeries {
+    /// The probe's name.
+    pub name: String,
+    /// How often it was asked.
+    pub asked: u64,
+    /// How often it was broken.
+    pub broken: u64,
+    /// How often it could not be told.
+    pub unknown: u64,
+    /// In time order; of a long run not all.
+    pub values: Vec<ProbeValue>,
+}
+
+/// Most values of all series of a run together; each probe has its share. A line of a chart needs no more.
+pub const PROBE_VALUES_MAX: usize = 6000;
+
+/// One answer of a probe.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProbeValue {
+    /// When it came.
+    pub at: Timestamp,
+    /// How long after the question.
+    pub took: Span,
+    /// What it comes to.
+    pub state: ProbeState,
+    /// What was seen.
+    pub observed: String,
+}
+
+/// A run that an abort condition stopped. All times by the server's clock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Aborted {
+    /// Which condition, as in `write outage above 30s`.
+    pub condition: String,
+    /// What was seen.
+    pub observed: String,
+    /// When it became true.
+    pub breach_at: Timestamp,
+    /// When the run was stopped and the faults began to be taken out.
+    pub halt_at: Timestamp,
+    /// When all of them were seen to be out; `None` while they are not.
+    pub faults_gone_at: Option<Timestamp>,
+}
+
+impl Aborted {
+    /// From the breach to the last fault gone; `None` while there is one.
+    #[must_use]
+    pub fn took(&self) -> Option<Span> {
+        self.faults_gone_at.map(|gone| gone.since(self.breach_at))
+    }
 }
 
 /// Lag of one node at one moment.

@@ -5,7 +5,7 @@ use crate::error::SandboxError;
 use crate::layout::{HostLayout, Layout, Part};
 use crate::plan_file;
 use crate::side_by_side;
-use firedrill_agent::{AgentConfig, Enrolment};
+use firedrill_agent::{AgentConfig, AllowedCommand, Enrolment};
 use firedrill_api::client::Client;
 use firedrill_api::http::RegisterCluster;
 use firedrill_engine::InstanceConfig;
@@ -68,8 +68,15 @@ fn agent_config(
         gateway: (host.part == Part::Gateway).then(|| gateway_config(host)),
         lease: None,
         power_switch: Some(host.power_switch()),
+        allowed_commands: allowed_commands(),
         program: layout.choices.program.clone(),
     }
+}
+
+/// A sandbox lets probes see how programs end that do nothing.
+fn allowed_commands() -> Vec<AllowedCommand> {
+    let harmless = |program: &str| AllowedCommand { program: program.into(), args: vec![], user: None };
+    ["/bin/true", "/bin/false"].map(harmless).into()
 }
 
 fn gateway_config(host: &HostLayout) -> GatewayConfig {

@@ -1,5 +1,6 @@
 //! How a server is set up.
 
+use crate::probes::Destinations;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,12 +23,22 @@ pub struct ServerConfig {
     pub lease: Duration,
     /// A proxy in front ends TLS and names the caller's address: cookies are for TLS alone.
     pub behind_tls_proxy: bool,
+    /// Where probes of experiments may lead this server.
+    pub probe_destinations: Destinations,
 }
 
 impl ServerConfig {
-    /// With the usual lease.
+    /// With the usual lease, and probes to everywhere but link-local addresses.
     #[must_use]
     pub fn new(data_dir: PathBuf, http: SocketAddr, link: SocketAddr) -> Self {
-        Self { data_dir, http, link, link_advertised: None, lease: LEASE, behind_tls_proxy: false }
+        Self {
+            data_dir,
+            http,
+            link,
+            link_advertised: None,
+            lease: LEASE,
+            behind_tls_proxy: false,
+            probe_destinations: Destinations::default(),
+        }
     }
 }

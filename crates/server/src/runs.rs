@@ -103,8 +103,9 @@ impl RunGuard {
     pub async fn until_halted(&self) -> String {
         let mut halt = self.halt.clone();
         // The sender lives in the registry until this guard is dropped.
-        match halt.wait_for(Option::is_some).await {
-            Ok(reason) => reason.clone().unwrap_or_default(),
+        let reason = halt.wait_for(Option::is_some).await.map(|reason| reason.clone());
+        match reason {
+            Ok(reason) => reason.unwrap_or_default(),
             Err(_) => std::future::pending().await,
         }
     }

@@ -8,6 +8,7 @@ use crate::fleet::Fleet;
 use crate::keepers::Keepers;
 use crate::live::LiveFeed;
 use crate::orphans::Orphans;
+use crate::probes::Prober;
 use crate::problem::not_found;
 use crate::runs::RunRegistry;
 use crate::timeline::Timeline;
@@ -53,6 +54,7 @@ pub struct Server {
     pub(crate) starting: tokio::sync::Mutex<()>,
     pub(crate) orphans: Orphans,
     pub(crate) access: AccessControl,
+    pub(crate) prober: Prober,
     authority: Authority,
     link_address: SocketAddr,
     halted: Mutex<Option<String>>,
@@ -84,8 +86,10 @@ impl Server {
     pub(crate) fn new(parts: Parts) -> Self {
         let Parts { config, store, fleet, keepers, timeline, live, shutdown, authority, link_address, halted, access } =
             parts;
+        let prober = Prober::new(config.probe_destinations.clone());
         Self {
             config,
+            prober,
             store,
             fleet,
             keepers,

@@ -33,6 +33,7 @@ pub(crate) fn config(server: &LinkServer, dir: &Path) -> AgentConfig {
         gateway: None,
         lease: None,
         power_switch: None,
+        allowed_commands: vec![],
         program: child::program(dir),
     }
 }

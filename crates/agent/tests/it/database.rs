@@ -5,10 +5,11 @@ use crate::link_server::{Heard, LinkServer, instruction};
 use firedrill_agent::AgentConfig;
 use firedrill_api::link::{Answer, Order, Upward};
 use firedrill_engine::install::{self, Accounts, Settings};
-use firedrill_engine::{InstanceConfig, Login, PortRange, preflight};
+use firedrill_engine::{Instance, InstanceConfig, Login, PortRange, preflight};
 use firedrill_host::process::{Identity, Pidfd, Signal};
 use firedrill_model::observation::ProcessState;
-use firedrill_model::{Endpoint, NodeCommand, NodeObservation, NodeReply};
+use firedrill_model::probe::{HostProbe, HostSeen};
+use firedrill_model::{Endpoint, NodeCommand, NodeObservation, NodeReply, Span, workload};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -174,5 +175,58 @@ async fn a_new_agent_finds_it_again_and_fences_it() {
     assert!(began.elapsed() < Duration::from_secs(1), "it waits for nobody: {:?}", began.elapsed());
     until_exited(&server, process.pid()).await;
     assert!(server.answer("open", 1).await.is_err());
+    agent.stop().await;
+}
+
+async fn asked(server: &LinkServer, id: &str, query: &str) -> HostSeen {
+    let login = workload::Login { user: "app".into(), password: "app-secret".into(), database: "shop".into() };
+    let probe = HostProbe::Sql { node: "east-1".parse().expect("a name"), query: query.to_owned(), login };
+    server.send(instruction(id, 1, Order::Probe { probe, within: Span::secs(1) }));
+    match server.answer(id, 1).await {
+        Ok(Answer::Probe { seen }) => seen,
+        other => panic!("{query}: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_probe_reads_one_value_and_cannot_write() {
+    let (dir, database) = (tempfile::tempdir().expect("temp dir"), Database::place().await);
+    let server = LinkServer::start().await;
+    let agent = Agent::start(database.agent_config(&server, dir.path()));
+    server.connected().await;
+    for command in ["start", "open"] {
+        server.send(instruction(command, 1, database.command(command)));
+        server.answer(command, 1).await.expect(command);
+    }
+    let mut root = Instance::new(database.config.clone()).admin().expect("it runs").connect().await.expect("a session");
+    let writing = "CREATE FUNCTION shop.taken() RETURNS INT DETERMINISTIC \
+                   BEGIN INSERT INTO shop.t VALUES (1); RETURN 1; END";
+    for statement in ["CREATE TABLE shop.t (id INT)", "INSERT INTO shop.t VALUES (5), (6)", writing] {
+        root.run(statement).await.expect(statement);
+    }
+    let cell = |value: Option<&str>| HostSeen::Cell { value: value.map(str::to_owned) };
+    assert_eq!(asked(&server, "1", "SELECT @@read_only").await, cell(Some("0")));
+    assert_eq!(asked(&server, "2", "SELECT id FROM t ORDER BY id;").await, cell(Some("5")));
+    assert_eq!(asked(&server, "3", "SELECT NULL").await, cell(None));
+    assert_eq!(asked(&server, "4", "SHOW TABLES").await, cell(Some("t")));
+    let failed = async |id: &str, query: &str, says: &str| match asked(&server, id, query).await {
+        HostSeen::Failed { problem } => assert!(problem.contains(says), "{query}: {problem}"),
+        other => panic!("{query}: {other:?}"),
+    };
+    failed("5", "SELECT taken()", "1792").await;
+    failed("6", "SELECT id FROM t WHERE id > 9", "no row").await;
+    failed("7", "SELECT REPEAT('x', 5000)", "5000 bytes").await;
+    failed("8", "SELECT nothing", "1054").await;
+    failed("9", "SELECT SLEEP(5)", "").await;
+    failed("10", "SELECT 1 FROM mysql.global_priv", "1142").await;
+    let rows = root.run("SELECT COUNT(*) FROM shop.t").await.expect("read");
+    assert_eq!(rows[0].first().and_then(|row| row.at(0)), Some("2"));
+
+    let process = database.process();
+    process.signal(Signal::SIGSTOP).expect("stopped");
+    failed("11", "SELECT 1", "no answer within").await;
+    process.signal(Signal::SIGKILL).expect("killed");
+    until_exited(&server, process.pid()).await;
+    failed("12", "SELECT 1", "no connection").await;
     agent.stop().await;
 }

@@ -8,6 +8,7 @@ mod enrolment;
 mod gateway;
 mod instructions;
 mod link_server;
+mod probes;
 mod session;
 mod watchdog;
 mod workload;

@@ -3,6 +3,9 @@
 mod fixture;
 
 use firedrill_console::{pages, report, summary};
+use firedrill_model::Span;
+use firedrill_model::probe::ProbeState;
+use firedrill_model::report::{Aborted, ProbeSeries, ProbeValue};
 
 #[test]
 fn the_report_needs_nothing_else() {
@@ -28,6 +31,37 @@ fn text_from_outside_cannot_become_markup() {
 #[test]
 fn the_terminal_summary_reads_without_colour() {
     insta::assert_snapshot!(summary::text(&fixture::failed_run(), false));
+}
+
+#[test]
+fn an_aborted_run_says_how_long_the_faults_stayed() {
+    let mut run = fixture::failed_run();
+    let at = |millis| run.began + Span::millis(millis);
+    let aborted = Aborted {
+        condition: "probe shop broken".into(),
+        observed: "status 503 in 2ms".into(),
+        breach_at: at(12_300),
+        halt_at: at(12_340),
+        faults_gone_at: Some(at(12_710)),
+    };
+    let value = |state| ProbeValue { at: at(1), took: Span::millis(2), state, observed: "<b>seen</b>".into() };
+    run.probe_series = vec![ProbeSeries {
+        name: "shop".into(),
+        asked: 9,
+        broken: 2,
+        unknown: 1,
+        values: vec![value(ProbeState::Held), value(ProbeState::Broken)],
+    }];
+    run.aborted = Some(aborted.clone());
+    let line = "aborted: probe shop broken (status 503 in 2ms) at +12.300 s; halted 40ms after it, \
+                every fault out 410ms after it";
+    let counted = "probe shop during the steps: held 6 of 9, broken 2, not told 1";
+    for text in [summary::text(&run, false), report::html(&run)] {
+        assert!(text.contains(line) && text.contains(counted), "{text}");
+        assert!(!text.contains("<b>seen"), "what a probe has seen became markup");
+    }
+    run.aborted = Some(Aborted { faults_gone_at: None, ..aborted });
+    assert!(summary::text(&run, false).contains("faults NOT seen to be out"));
 }
 
 #[test]

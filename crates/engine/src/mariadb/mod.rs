@@ -8,6 +8,7 @@ mod fingerprint;
 pub(crate) mod heartbeat;
 pub(crate) mod observer;
 mod option;
+mod question;
 mod replication;
 mod roles;
 mod server;

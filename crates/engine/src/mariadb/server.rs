@@ -2,7 +2,7 @@
 
 use super::sql::{Session, Sessions, Table};
 use super::status;
-use crate::config::InstanceConfig;
+use crate::config::{InstanceConfig, Login};
 use crate::error::EngineError;
 use crate::process::{self, ServerProcess, Tail};
 use crate::turns::Turns;
@@ -34,6 +34,8 @@ pub(crate) struct Server {
     pub(super) receiving: super::clone::Receiving,
     /// Held while directories of clones are made, moved or removed.
     pub(super) arranging: Mutex<()>,
+    /// Sessions of whoever asks questions of their own.
+    pub(super) asking: std::sync::Mutex<Option<(Login, Sessions)>>,
     turns: AtomicU64,
     /// The same for other processes and later lives.
     turns_on_disk: Turns,
@@ -74,6 +76,7 @@ impl Server {
             observer_session: Arc::default(),
             receiving: super::clone::Receiving::default(),
             arranging: Mutex::new(()),
+            asking: std::sync::Mutex::default(),
             turns: AtomicU64::new(0),
             turns_on_disk: Turns::new(config.turns_file()),
             changing: Mutex::new(()),

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) async fn server(args: Server) -> anyhow::Result<Outcome> {
     let mut config = firedrill_server::ServerConfig::new(args.data_dir, args.http, args.link);
     config.behind_tls_proxy = args.behind_tls_proxy;
+    config.probe_destinations = firedrill_server::Destinations::only(args.probe_destination);
     firedrill_server::run(config, stopped_by_signal()?).await?;
     Ok(Outcome::done())
 }

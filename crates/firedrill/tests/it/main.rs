@@ -15,6 +15,7 @@ mod fleet_crash;
 mod fleet_ladder;
 mod fleet_outside;
 mod fleet_planted;
+mod fleet_probes;
 mod fleet_region;
 mod local_attack;
 mod sandbox;

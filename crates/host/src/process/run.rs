@@ -48,15 +48,21 @@ pub async fn run(spawn: Spawn, within: Duration) -> Result<Output, HostError> {
 /// As [`run`], with `input` on the tool's standard input.
 pub async fn run_with_input(spawn: Spawn, input: Vec<u8>, within: Duration) -> Result<Output, HostError> {
     let line = spawn.command_line();
-    let stdin = if input.is_empty() { Stream::Null } else { Stream::Pipe };
-    let mut child = KillOnDrop(spawn.stdin(stdin).stdout(Stream::Pipe).stderr(Stream::Pipe).spawn()?);
-    let output = tokio::time::timeout(within, child.converse(&line, &input))
-        .await
-        .map_err(|_| HostError::TimedOut { what: format!("`{line}`"), within })??;
+    let output = run_to_end(spawn, input, within).await?;
     if output.exit.success() {
         return Ok(output);
     }
     Err(HostError::Tool { command: line, status: output.exit.to_string(), stderr: output.complaint() })
+}
+
+/// As [`run_with_input`], for a program whose status is an answer: however it ends, that is no error.
+pub async fn run_to_end(spawn: Spawn, input: Vec<u8>, within: Duration) -> Result<Output, HostError> {
+    let line = spawn.command_line();
+    let stdin = if input.is_empty() { Stream::Null } else { Stream::Pipe };
+    let mut child = KillOnDrop(spawn.stdin(stdin).stdout(Stream::Pipe).stderr(Stream::Pipe).spawn()?);
+    tokio::time::timeout(within, child.converse(&line, &input))
+        .await
+        .map_err(|_| HostError::TimedOut { what: format!("`{line}`"), within })?
 }
 
 /// A tool must not outlive the call that ran it.

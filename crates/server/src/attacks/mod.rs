@@ -23,7 +23,9 @@ use firedrill_model::experiment::AttackStep;
 use firedrill_model::guard::RunStanding;
 use firedrill_model::selector::Choice;
 use firedrill_model::timeline::{EventKind, Scope};
-use firedrill_model::{AttackId, ClusterName, ClusterSpec, CommandFailure, HostName, Severity, Span, Timestamp};
+use firedrill_model::{
+    AttackId, ClusterName, ClusterSpec, CommandFailure, HostName, Selector, Severity, Span, Target, Timestamp,
+};
 use firedrill_store::AttackRecord;
 use futures_util::future::join_all;
 use resolve::{Aim, Scene};
@@ -152,6 +154,23 @@ async fn prepare(
 pub async fn targets(server: &Server, cluster: &ClusterName, attack: &AttackStep) -> Result<Vec<HostName>, Problem> {
     let prepared = prepare(server, cluster, attack, None).await?;
     Ok(prepared.aims.into_iter().map(|aim| aim.host).collect())
+}
+
+/// The hosts of a cluster, and those of none, that a selector means at this moment. A random choice is drawn anew.
+///
+/// # Errors
+/// There is no such cluster, or the store cannot be read.
+pub(crate) async fn select(
+    server: &Server,
+    cluster: &ClusterName,
+    selector: &Selector,
+) -> Result<Vec<Target>, Problem> {
+    let view = server.keepers.view(cluster)?;
+    let specs: Vec<ClusterSpec> = server.keepers.records().into_iter().map(|record| record.spec).collect();
+    // Only donors are known by what is under way.
+    let operations = if selector.donor { guards::operations(server, &view).await? } else { Vec::new() };
+    let targets = resolve::targets(&view, &specs, &server.fleet.records(), &operations);
+    Ok(selector.select(&targets, uuid::Uuid::new_v4().as_u64_pair().1).into_iter().cloned().collect())
 }
 
 async fn scene(server: &Server, cluster: &ClusterName) -> Result<Scene, Problem> {

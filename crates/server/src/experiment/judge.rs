@@ -25,6 +25,8 @@ pub(crate) struct Evidence<'a> {
     pub(crate) tool_errors: &'a [String],
     /// Attacks that a guard refused: nothing was learnt of them.
     pub(crate) refusals: &'a [String],
+    /// Checks that could not be told.
+    pub(crate) doubts: &'a [String],
     /// The ledger's numbers.
     pub(crate) ledger: Option<&'a LedgerSummary>,
     /// Why the run was stopped early.
@@ -49,9 +51,11 @@ pub(crate) fn judge(evidence: &Evidence<'_>) -> Judgement {
     }
     findings.extend(evidence.tool_errors.iter().map(|error| (Verdict::Error, error.clone())));
     findings.extend(evidence.refusals.iter().map(|refusal| (Verdict::Inconclusive, refusal.clone())));
+    findings.extend(evidence.doubts.iter().map(|doubt| (Verdict::Inconclusive, doubt.clone())));
     findings.extend(evidence.broken_steps.iter().map(|step| (Verdict::Failed, step.clone())));
-    findings.extend(attack_findings(evidence));
+    // Before what comes of it: without a steady state no attack lands.
     findings.extend(probe_findings(evidence.probes));
+    findings.extend(attack_findings(evidence));
     if let Some(ledger) = evidence.ledger {
         let known: Vec<_> = findings.iter().map(|(_, text)| text.clone()).collect();
         let unsaid = ledger.reasons.iter().filter(|reason| !known.contains(reason));
@@ -111,6 +115,17 @@ fn probe_findings(probes: &[ProbeResult]) -> Vec<(Verdict, String)> {
         .iter()
         .filter(|probe| !probe.held)
         .map(|probe| match probe.when {
+            _ if probe.unknown => {
+                let when = match probe.when {
+                    When::Before => "before",
+                    When::During => "during",
+                    When::After => "after",
+                };
+                (
+                    Verdict::Inconclusive,
+                    format!("probe {} could not be told {when} the steps: {}", probe.name, probe.observed),
+                )
+            }
             When::Before => {
                 (Verdict::Inconclusive, format!("not in steady state before: {}: {}", probe.name, probe.observed))
             }
@@ -315,6 +330,7 @@ mod tests {
             broken_steps: &[],
             tool_errors: &[],
             refusals: &[],
+            doubts: &[],
             ledger: case.ledger.as_ref(),
             halted: case.halted,
         })

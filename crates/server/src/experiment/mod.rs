@@ -1,9 +1,11 @@
 //! Runs experiments: resolves targets at the moment they are needed, asks the agents, watches, and judges.
 //!
 //! [`start_for`] checks the guards and lets the run go; `run` carries it out step by step; `watch` answers questions about
-//! what is seen meanwhile; `load` makes the live load and fetches its history; `judge` weighs the evidence. Only `run`
+//! what is seen meanwhile, `courses` keeps what the probes show; `load` makes the live load and fetches its history;
+//! `judge` weighs the evidence. Only `run`
 //! and `load` have effects.
 
+mod courses;
 mod environment;
 mod first_write;
 mod guard;
@@ -86,6 +88,8 @@ fn empty_report(run: RunId, admitted: &guard::Admitted) -> RunReport {
         timeline: vec![],
         samples: vec![],
         lags: vec![],
+        probe_series: vec![],
+        aborted: None,
         ledger: None,
         environment: vec![],
     }

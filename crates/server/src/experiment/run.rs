@@ -1,25 +1,30 @@
 //! One run, from the warm-up to the verdict.
 //!
-//! Every wait goes through [`Run::pause`], which keeps the eyes open meanwhile: it takes in samples and views, asks
-//! the `during` probes once a second, tests the abort conditions and the halt, and stores what there is so far.
+//! Every wait goes through [`Run::pause`] or `Run::meanwhile`, which keep the eyes open: they take in samples, views and
+//! the answers of the `during` probes, test the abort conditions and the halt, and store what there is so far.
 
+mod steady;
+mod stop;
+
+use super::courses::Courses;
 use super::guard::{self, Admitted};
 use super::judge::{Evidence, judge};
-use super::watch::{Moment, Seen, abort_reason, is_met, measure};
+use super::watch::{Moment, Seen, is_met};
 use super::{empty_report, environment, first_write, load};
 use crate::clock::now;
+use crate::probes::Tickers;
 use crate::problem::store_failed;
 use crate::runs::RunGuard;
 use crate::server::{Server, run_entry};
 use crate::{WorkloadItem, WorkloadNews};
 use firedrill_api::http::{Live, Problem};
 use firedrill_model::attack::{AttackReport, AttackState};
-use firedrill_model::experiment::{AttackStep, Condition, Measure, StepSpec, When};
+use firedrill_model::experiment::{AttackStep, Condition, StepSpec, When};
 use firedrill_model::guard::RunStanding;
-use firedrill_model::report::{ProbeResult, RunReport, RunState};
+use firedrill_model::report::{RunReport, RunState};
 use firedrill_model::timeline::{EventKind, Scope};
 use firedrill_model::workload::WorkloadState;
-use firedrill_model::{ClusterView, HostName, Severity, Span, Timestamp, Verdict};
+use firedrill_model::{ClusterView, HostName, Severity, Span, TimelineEvent, Timestamp, Verdict};
 use firedrill_store::{RunSummary, StoreError, TimelineFilter};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,8 +33,13 @@ use tokio::sync::broadcast::{Receiver, error::TryRecvError};
 
 /// How often a wait looks around.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// Probes of the running phase are asked, and the report so far is stored, this often.
-const PROBE_EVERY: Span = Span::secs(1);
+/// Operations are read this often: one that needs a person must be seen within a second.
+const UPKEEP_EVERY: Span = Span::millis(500);
+/// The report so far is stored this often.
+const SAVE_EVERY: Span = Span::secs(1);
+/// While the steps are taken, a slow store keeps the eyes shut for no longer than this: a breach must be seen, and the
+/// faults be out, within a second. What was not stored then is stored the next time.
+const UPKEEP_WITHIN: Duration = Duration::from_millis(300);
 /// The steady state must be seen within this long, before and after; a lagging replica is no loss of it.
 const STEADY_WITHIN: Span = Span::secs(10);
 /// Most timeline lines and operations put into a report.
@@ -75,8 +85,15 @@ pub(super) struct Run {
     /// Attacks that a guard refused.
     refusals: Vec<String>,
     halted: Option<String>,
+    /// Checks that could not be told.
+    doubts: Vec<String>,
     probing: bool,
+    courses: Courses,
+    tickers: Option<Tickers>,
+    /// Lines for the timeline that are not told yet: telling may wait for the store.
+    unsaid: Vec<TimelineEvent>,
     looked: Timestamp,
+    saved: Timestamp,
 }
 
 impl Run {
@@ -90,6 +107,8 @@ impl Run {
             server,
             admitted,
             looked: report.began,
+            saved: report.began,
+            courses: Courses::new(&report.experiment.probes),
             report,
             seen: Seen::default(),
             news,
@@ -104,7 +123,10 @@ impl Run {
             tool_errors: vec![],
             refusals: vec![],
             halted: None,
+            doubts: vec![],
             probing: false,
+            tickers: None,
+            unsaid: vec![],
         };
         let (name, title) = (&run.report.experiment.name, &run.report.experiment.title);
         let text = format!("run of {name} begins, started by {}: {title}", crate::access::by());
@@ -126,7 +148,10 @@ impl Run {
                 self.take_steps().await;
             }
         }
+        self.end_probing();
         self.end_attacks().await;
+        self.note_faults_gone();
+        self.tell_noted().await;
         self.finish_load().await;
         self.conclude().await;
     }
@@ -151,7 +176,7 @@ impl Run {
     }
 
     async fn take_steps(&mut self) {
-        self.probing = true;
+        self.begin_probing();
         for (index, step) in self.report.experiment.steps.clone().into_iter().enumerate() {
             let go_on = match step {
                 StepSpec::Attack(attack) => self.attack(&attack).await,
@@ -166,7 +191,7 @@ impl Run {
         }
         let cool_down = self.report.experiment.cool_down;
         if self.pause(cool_down, &Until::Time).await == Woken::TimedOut {
-            self.probing = false;
+            self.end_probing();
             self.ask_probes(When::After).await;
         }
     }
@@ -176,8 +201,19 @@ impl Run {
             return false;
         }
         let (standing, began) = (self.standing(), now());
-        let asked = self.admitted.asked.clone();
-        match crate::attacks::start(&self.server, Some(standing), &self.report.cluster, step, &asked).await {
+        let (server, cluster) = (Arc::clone(&self.server), self.report.cluster.clone());
+        let (asked, step) = (self.admitted.asked.clone(), step.clone());
+        let label = step.label().to_owned();
+        let started = self
+            .meanwhile(async move { crate::attacks::start(&server, Some(standing), &cluster, &step, &asked).await });
+        let started = match started.await {
+            Ok(started) => started,
+            Err(broken) => {
+                self.tool_errors.push(format!("the start of attack {label} broke off: {broken}"));
+                return false;
+            }
+        };
+        match started {
             Ok(reports) => {
                 self.attacked = self.attacked.or(Some(began));
                 let landed = reports.iter().all(|report| report.state == AttackState::Active);
@@ -186,14 +222,14 @@ impl Run {
                     (self.redundant_at, self.was_short) = (None, false);
                 }
                 reports.into_iter().for_each(|report| self.keep(report));
-                landed
+                landed && self.halted.is_none()
             }
             Err(problem) if problem.refused => {
                 self.refusals.push(problem.message);
                 false
             }
             Err(problem) => {
-                self.tool_errors.push(format!("attack {} could not be made: {problem}", step.label()));
+                self.tool_errors.push(format!("attack {label} could not be made: {problem}"));
                 false
             }
         }
@@ -243,29 +279,13 @@ impl Run {
             _ => None,
         });
         let kinds: Vec<String> = kind.collect();
-        let chosen = |report: &AttackReport| kinds.contains(&report.fault.kind);
-        self.undo(chosen).await;
-        true
-    }
-
-    async fn end_attacks(&mut self) {
-        self.undo(|_| true).await;
-    }
-
-    async fn undo(&mut self, chosen: impl Fn(&AttackReport) -> bool) {
-        self.refresh_attacks().await;
-        let open = |report: &&AttackReport| {
-            matches!(report.state, AttackState::Active | AttackState::NoEffect | AttackState::Preparing)
-                && !firedrill_fault::kinds::find(&report.fault.kind).is_some_and(|kind| kind.instant)
-        };
-        let ids: Vec<_> =
-            self.report.attacks.iter().filter(open).filter(|report| chosen(report)).map(|a| a.id.clone()).collect();
-        for (id, ended) in ids.iter().zip(crate::attacks::end(&self.server, &ids).await) {
-            match ended {
-                Ok(report) => self.keep(report),
-                Err(problem) => self.tool_errors.push(format!("attack {id} was not seen to come out: {problem}")),
-            }
+        let ids = self.in_place(|report| kinds.contains(&report.fault.kind)).await;
+        let (server, ending) = (Arc::clone(&self.server), ids.clone());
+        match self.meanwhile(async move { crate::attacks::end(&server, &ending).await }).await {
+            Ok(ended) => self.keep_ended(ids, ended),
+            Err(broken) => self.tool_errors.push(format!("the end of attack {name} broke off: {broken}")),
         }
+        self.halted.is_none()
     }
 
     /// Attacks also end by themselves, at their deadline; the store knows.
@@ -285,52 +305,6 @@ impl Run {
                 false
             }
         }
-    }
-
-    async fn check(&mut self, name: &str) -> bool {
-        let probe = self.report.experiment.probes.iter().find(|probe| probe.name == *name).cloned();
-        let Some(probe) = probe else { return true };
-        let (held, observed) = measure(&probe.measure, &self.moment());
-        let severity = if held { Severity::Info } else { Severity::Warning };
-        self.say(severity, EventKind::Probe, format!("check {name}: {observed}")).await;
-        if !held {
-            self.broken_steps.push(format!("check {name} did not hold: {observed}"));
-        }
-        held
-    }
-
-    async fn ask_probes(&mut self, when: When) {
-        let probes = self.report.experiment.probes.clone();
-        for probe in probes.into_iter().filter(|probe| probe.when.contains(&when)) {
-            let (held, observed) = match when {
-                When::During => measure(&probe.measure, &self.moment()),
-                When::Before | When::After => self.settled(&probe.measure).await,
-            };
-            // While it runs, only what breaks is kept: a line a second says nothing.
-            if when != When::During || (!held && !self.already_broken(&probe.name)) {
-                let severity = if held { Severity::Info } else { Severity::Warning };
-                self.say(severity, EventKind::Probe, format!("probe {}: {observed}", probe.name)).await;
-                self.report.probes.push(ProbeResult { name: probe.name, when, at: now(), held, observed });
-            }
-        }
-    }
-
-    /// Measures until it holds, for a while: a steady state has moments in which a replica lags.
-    async fn settled(&mut self, what: &Measure) -> (bool, String) {
-        let end = now() + STEADY_WITHIN;
-        loop {
-            self.take_news();
-            self.view = self.server.keepers.view(&self.report.cluster).ok();
-            let (held, observed) = measure(what, &self.moment());
-            if held || now() >= end || self.guard().halted().is_some() {
-                return (held, observed);
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-    }
-
-    fn already_broken(&self, name: &str) -> bool {
-        self.report.probes.iter().any(|probe| probe.name == name && probe.when == When::During)
     }
 
     /// Waits, with open eyes.
@@ -375,25 +349,44 @@ impl Run {
             let restored = is_met(Condition::RedundancyRestored, &self.moment());
             self.redundant_at = restored.then(now);
         }
-        if since_look < PROBE_EVERY {
-            self.stop_when_told();
+        let was_halted = self.halted.is_some();
+        self.take_answers();
+        self.stop_when_told();
+        if self.halted.is_some() && !was_halted {
+            // Nothing comes before the attacks.
+            return;
+        }
+        if !self.probing {
+            self.upkeep(since_look).await;
+        } else if tokio::time::timeout(UPKEEP_WITHIN, self.upkeep(since_look)).await.is_err() {
+            tracing::warn!(run = %self.report.run, "the store is slow; what it did not take now is stored the next time");
+        }
+    }
+
+    /// What may wait for the store. Cut short, it is done again.
+    async fn upkeep(&mut self, since_look: Span) {
+        self.tell_noted().await;
+        if since_look < UPKEEP_EVERY {
             return;
         }
         self.looked = now();
         self.refresh_operations().await;
-        if self.probing {
-            self.ask_probes(When::During).await;
+        if now().since(self.saved) >= SAVE_EVERY {
+            self.save().await;
+            self.saved = now();
         }
-        self.stop_when_told();
-        self.save().await;
     }
 
-    fn stop_when_told(&mut self) {
-        if self.halted.is_some() {
-            return;
+    /// Keeps a line for the timeline, of that moment.
+    fn note(&mut self, at: Timestamp, severity: Severity, kind: EventKind, text: String) {
+        self.unsaid.push(TimelineEvent { sequence: 0, at, severity, kind, text, scope: self.scope() });
+    }
+
+    async fn tell_noted(&mut self) {
+        while let Some(event) = self.unsaid.first().cloned() {
+            self.server.timeline.append_event(event).await;
+            self.unsaid.remove(0);
         }
-        let aborted = self.probing.then(|| abort_reason(&self.report.experiment.abort_when, &self.moment())).flatten();
-        self.halted = self.guard().halted().or(aborted);
     }
 
     fn take_news(&mut self) {
@@ -448,7 +441,6 @@ impl Run {
             load::drop_load(&self.server, &self.report).await;
             return;
         }
-        self.probing = false;
         if let Err(failure) = load::stop(&self.server, &host, &self.report.run).await {
             self.tool_errors.push(format!("the load on {host} could not be told to stop: {failure}"));
             return;
@@ -481,6 +473,7 @@ impl Run {
             broken_steps: &self.broken_steps,
             tool_errors: &self.tool_errors,
             refusals: &self.refusals,
+            doubts: &self.doubts,
             ledger: self.report.ledger.as_ref(),
             halted: self.halted.as_deref(),
         });
@@ -523,14 +516,19 @@ impl Run {
         }
         self.report.samples.clone_from(&self.seen.samples);
         self.report.lags.clone_from(&self.seen.lags);
+        self.report.probe_series = self.courses.series();
         if let Err(error) = self.server.store.save_run(&self.report).await {
             tracing::error!(run = %self.report.run, %error, "the report so far could not be stored");
         }
     }
 
     async fn say(&self, severity: Severity, kind: EventKind, text: String) {
+        self.server.timeline.append(severity, kind, text, self.scope()).await;
+    }
+
+    fn scope(&self) -> Scope {
         let (cluster, run) = (Some(self.report.cluster.clone()), Some(self.report.run.clone()));
-        self.server.timeline.append(severity, kind, text, Scope { cluster, run, ..Scope::default() }).await;
+        Scope { cluster, run, ..Scope::default() }
     }
 
     /// Tells the live pages how the run stands.

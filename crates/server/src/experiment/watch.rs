@@ -1,10 +1,12 @@
 //! What a run sees while it goes on: the live load, the cluster's nodes, and the conditions made of them. Pure: samples
 //! and views come in, answers come out.
 
-use firedrill_model::experiment::{AbortCondition, Condition, Measure};
+use super::courses::Courses;
+use firedrill_model::experiment::{AbortCondition, Condition};
+use firedrill_model::probe::Facts;
 use firedrill_model::report::LagSample;
 use firedrill_model::workload::Sample;
-use firedrill_model::{ClusterView, Health, Operation, OperationState, Span, Timestamp};
+use firedrill_model::{ClusterView, Operation, OperationState, Span, Timestamp};
 
 /// Writes count as flowing again when this many were acknowledged in one interval of the load.
 const WRITES_FLOW: u32 = 1;
@@ -41,11 +43,25 @@ impl Seen {
         }
     }
 
+    /// The samples of the last second.
+    fn recent(&self) -> impl Iterator<Item = &Sample> {
+        let last = self.samples.last().map(|last| last.at);
+        self.samples.iter().rev().take_while(move |sample| last.is_some_and(|last| last.since(sample.at) < RATE_OVER))
+    }
+
+    /// The worst 99th percentile of the time to the acknowledgement in the last second.
+    fn ack_latency(&self) -> Option<Span> {
+        self.recent().filter_map(|sample| sample.write_p99).max()
+    }
+
+    /// What probes of the cluster's facts are told from.
+    pub(super) fn facts<'a>(&self, view: Option<&'a ClusterView>) -> Facts<'a> {
+        Facts { view, write_rate: self.write_rate(), ack_latency: self.ack_latency() }
+    }
+
     /// Acknowledged writes per second over the last second; `None` before there is a sample of it.
     pub(super) fn write_rate(&self) -> Option<u32> {
-        let last = self.samples.last()?;
-        let recent = self.samples.iter().rev().take_while(|sample| last.at.since(sample.at) < RATE_OVER);
-        let (writes, length) = recent.fold((0u64, 0f64), |(writes, length), sample| {
+        let (writes, length) = self.recent().fold((0u64, 0f64), |(writes, length), sample| {
             (writes + u64::from(sample.writes_ok), length + sample.over.duration().as_secs_f64())
         });
         #[allow(
@@ -121,80 +137,47 @@ pub(super) fn is_met(condition: Condition, moment: &Moment<'_>) -> bool {
     }
 }
 
-/// What a probe measures now: held or not, and what was seen.
-pub(super) fn measure(measure: &Measure, moment: &Moment<'_>) -> (bool, String) {
-    let unknown = || (false, "the cluster cannot be seen".to_owned());
-    match (measure, moment.view) {
-        (Measure::WritesPerSecondAtLeast(least), _) => match moment.seen.write_rate() {
-            Some(rate) => (rate >= *least, format!("{rate} writes acknowledged per second")),
-            None => (false, "no write was measured".to_owned()),
-        },
-        (_, None) => unknown(),
-        (Measure::LagAtMost(most), Some(view)) => lag_at_most(*most, view),
-        (Measure::ClusterHealthy, Some(view)) => {
-            let ill: Vec<_> = view
-                .nodes
-                .iter()
-                .filter(|node| node.health != Health::Healthy)
-                .map(|node| format!("{} {} {}", node.name, node.health, node.reason))
-                .collect();
-            let observed = if ill.is_empty() { view.problems.join("; ") } else { ill.join("; ") };
-            let observed = if view.fully_redundant { "every node in service".to_owned() } else { observed };
-            (view.fully_redundant, observed)
-        }
-        (Measure::OnePrimary, Some(view)) => {
-            let writable: Vec<_> = view
-                .nodes
-                .iter()
-                .filter(|node| {
-                    let status = node.observation.as_ref().and_then(|seen| seen.status.as_ref());
-                    status.is_some_and(|status| !status.read_only)
-                })
-                .map(|node| node.name.to_string())
-                .collect();
-            // A node that does not answer this moment may be the one: only two, or none of all, is a break.
-            let unread = view.nodes.iter().any(|node| node.observation.as_ref().is_none_or(|o| o.status.is_none()));
-            let held = writable.len() == 1 || (writable.is_empty() && unread);
-            (held, format!("writable: {}", writable.join(", ")))
-        }
-    }
+/// What stops a run early.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Breach {
+    /// The condition, as in the report.
+    pub(super) condition: String,
+    /// What was seen.
+    pub(super) observed: String,
+    /// Since when it is true.
+    pub(super) at: Timestamp,
 }
 
-fn lag_at_most(most: Span, view: &ClusterView) -> (bool, String) {
-    let worst = view
-        .nodes
-        .iter()
-        .filter(|node| view.primary.as_ref() != Some(&node.name))
-        .map(|node| {
-            let status = node.observation.as_ref().and_then(|seen| seen.status.as_ref());
-            let lag = status.and_then(|status| status.replication.as_ref()).and_then(|replication| replication.lag);
-            (lag, node.name.to_string())
-        })
-        .max_by_key(|(lag, _)| lag.map_or(u128::MAX, |lag| lag.duration().as_micros()));
-    match worst {
-        None => (true, "there is no replica".to_owned()),
-        Some((None, node)) => (false, format!("{node} does not know its lag")),
-        Some((Some(lag), node)) => (lag <= most, format!("{node} is {lag} behind")),
-    }
-}
-
-/// Why the run must stop now, if it must.
-pub(super) fn abort_reason(conditions: &[AbortCondition], moment: &Moment<'_>) -> Option<String> {
-    conditions.iter().find_map(|condition| match condition {
-        AbortCondition::WriteOutageAbove(limit) => {
-            let outage = moment.seen.without_writes(moment.now);
-            (outage > *limit).then(|| format!("no write was acknowledged for {outage}, more than {limit}"))
-        }
-        AbortCondition::OperationNeedsPerson => {
-            let stuck = moment.operations.iter().find(|operation| operation.state == OperationState::NeedsPerson)?;
-            Some(format!("{} needs a person: {}", stuck.id, stuck.reason.as_deref().unwrap_or("no reason was given")))
-        }
-    })
+/// The abort condition that is true now and became so first.
+pub(super) fn breach(conditions: &[AbortCondition], moment: &Moment<'_>, courses: &Courses) -> Option<Breach> {
+    let breaches = conditions.iter().filter_map(|condition| {
+        let (at, observed) = match condition {
+            AbortCondition::WriteOutageAbove(limit) => {
+                let outage = moment.seen.without_writes(moment.now);
+                let began = moment.now - outage;
+                (outage > *limit).then(|| (began + *limit, format!("no write was acknowledged for {outage}")))?
+            }
+            AbortCondition::OperationNeedsPerson => {
+                let needs = |operation: &&Operation| operation.state == OperationState::NeedsPerson;
+                let stuck = moment.operations.iter().find(needs)?;
+                let reason = stuck.reason.as_deref().unwrap_or("no reason was given");
+                (moment.now, format!("{} needs a person: {reason}", stuck.id))
+            }
+            AbortCondition::Probe(broken) => {
+                let (at, observed) = courses.of(&broken.name)?.breach(broken.lasting, moment.now)?;
+                (at, observed.to_owned())
+            }
+        };
+        Some(Breach { condition: condition.to_string(), observed, at })
+    });
+    breaches.min_by_key(|breach| breach.at)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use firedrill_model::experiment::BrokenProbe;
+    use firedrill_model::probe::{Finding, Probe, ProbeState};
 
     fn sample(at_ms: i64, writes_ok: u32) -> Sample {
         Sample {
@@ -238,8 +221,10 @@ mod tests {
             was_short: false,
         };
         let limit = |millis| [AbortCondition::WriteOutageAbove(Span::millis(millis))];
-        assert!(abort_reason(&limit(700), &moment).is_some());
-        assert_eq!(abort_reason(&limit(800), &moment), None);
+        let none = Courses::new(&[]);
+        let breach_at = |millis| breach(&limit(millis), &moment, &none).map(|breach| breach.at);
+        assert_eq!(breach_at(700), Some(Timestamp(950_000)), "700 ms after the last acknowledged write");
+        assert_eq!(breach_at(800), None);
     }
 
     #[test]
@@ -258,13 +243,28 @@ mod tests {
     }
 
     #[test]
-    fn nothing_seen_holds_no_probe() {
-        let seen = Seen::default();
-        let moment =
-            Moment { now: Timestamp(0), seen: &seen, view: None, operations: &[], effect_at: None, was_short: false };
-        for what in [Measure::WritesPerSecondAtLeast(1), Measure::ClusterHealthy, Measure::OnePrimary] {
-            assert!(!measure(&what, &moment).0);
-        }
+    fn the_first_breach_counts() {
+        let seen = seen(&[(250, 10), (500, 0)]);
+        let now = Timestamp(2_000_000);
+        let moment = Moment { now, seen: &seen, view: None, operations: &[], effect_at: None, was_short: false };
+        let probe: Probe = serde_json::from_value(serde_json::json!({
+            "name": "shop", "measure": {"tcp": {"address": "x:1"}}, "when": ["during"]
+        }))
+        .expect("a probe");
+        let mut courses = Courses::new(&[probe]);
+        let broken = Finding { state: ProbeState::Broken, observed: "refused".into() };
+        courses.take(0, Timestamp(1_500_000), Span::ZERO, broken);
+        let lasting = |millis| BrokenProbe { name: "shop".into(), lasting: Span::millis(millis) };
+        let conditions = |outage, probe| {
+            [AbortCondition::WriteOutageAbove(Span::millis(outage)), AbortCondition::Probe(lasting(probe))]
+        };
+        let first = |conditions: &[AbortCondition]| breach(conditions, &moment, &courses);
+        let by_probe = first(&conditions(1700, 0)).expect("a breach");
+        assert_eq!((by_probe.at, by_probe.observed.as_str()), (Timestamp(1_500_000), "refused"));
+        let by_outage = first(&conditions(1000, 100)).expect("a breach");
+        assert_eq!((by_outage.at, by_outage.condition.as_str()), (Timestamp(1_250_000), "write outage above 1s"));
+        assert_eq!(first(&conditions(1800, 501)), None);
+        assert_eq!(first(&[AbortCondition::Probe(BrokenProbe { name: "other".into(), lasting: Span::ZERO })]), None);
     }
 
     #[test]

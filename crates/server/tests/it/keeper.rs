@@ -6,15 +6,19 @@ use firedrill_api::http::{Live, RegisterCluster};
 use firedrill_api::link::{Answer, Order, Upward};
 use firedrill_model::attack::{AttackReport, AttackState};
 use firedrill_model::cluster::{Endpoint, NodeSpec, Policy};
+use firedrill_model::command::FailureKind;
 use firedrill_model::observation::{ProcessState, Receiver, Replication, SemiSync, ServerStatus};
 use firedrill_model::operation::OperationState;
+use firedrill_model::probe::{HostProbe, HostSeen};
 use firedrill_model::workload::Login;
 use firedrill_model::{
-    AttackSpec, ClusterName, ClusterSpec, NodeCommand, NodeName, NodeObservation, NodeReply, OperationKind, Role, Span,
+    AttackSpec, ClusterName, ClusterSpec, CommandFailure, NodeCommand, NodeName, NodeObservation, NodeReply,
+    OperationKind, Role, Span,
 };
 use firedrill_store::KeeperCommit;
 use futures_util::StreamExt;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -67,9 +71,9 @@ struct Database {
     source: Option<Endpoint>,
 }
 
-/// The cluster's servers, played.
+/// The cluster's servers, played; and whether faults hang on their way in.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Played(Arc<Mutex<BTreeMap<NodeName, Database>>>);
+pub(crate) struct Played(Arc<Mutex<BTreeMap<NodeName, Database>>>, pub(crate) Arc<AtomicBool>);
 
 impl Played {
     fn carry_out(&self, command: &NodeCommand) -> NodeReply {
@@ -127,10 +131,35 @@ impl Played {
         }
     }
 
+    /// Databases know whether they are read-only; hosts run `/bin/true` and `/bin/false`.
+    fn probe(&self, probe: &HostProbe) -> Result<Answer, CommandFailure> {
+        let seen = match probe {
+            HostProbe::Sql { node, query, login } => {
+                assert_eq!((query.as_str(), login.user.as_str()), ("SELECT @@read_only", "app"));
+                let writable = self.0.lock().expect("whole").get(node).is_some_and(|database| database.writable);
+                HostSeen::Cell { value: Some(u8::from(!writable).to_string()) }
+            }
+            HostProbe::Command { program, args } if args.is_empty() && program.starts_with("/bin/") => {
+                HostSeen::Ended { exit: Some(i32::from(program != "/bin/true")), output: "said\n".to_owned() }
+            }
+            HostProbe::Command { program, .. } => {
+                let message = format!("`{program}` is not run here");
+                return Err(CommandFailure { kind: FailureKind::Invalid, message });
+            }
+        };
+        Ok(Answer::Probe { seen })
+    }
+
     fn script(&self) -> Script {
         let played = self.clone();
         let mut faults: Vec<AttackSpec> = Vec::new();
         Box::new(move |order| {
+            if let Order::Probe { probe, .. } = order {
+                return Some(played.probe(probe));
+            }
+            if matches!(order, Order::Inject { .. }) && played.1.load(Ordering::SeqCst) {
+                return None;
+            }
             Some(Ok(match order {
                 Order::Node { command } => Answer::Node { result: played.carry_out(command) },
                 Order::Inject { attack } => {

@@ -15,6 +15,7 @@ mod halt;
 mod health;
 mod keeper;
 mod link;
+mod probes;
 mod restart;
 mod schedules;
 mod start;

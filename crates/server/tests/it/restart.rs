@@ -39,6 +39,8 @@ fn running() -> RunReport {
         timeline: Vec::new(),
         samples: Vec::new(),
         lags: Vec::new(),
+        probe_series: Vec::new(),
+        aborted: None,
         ledger: None,
         environment: Vec::new(),
     }

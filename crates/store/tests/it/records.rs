@@ -130,6 +130,8 @@ fn run(id: &str, began: i64, state: RunState) -> RunReport {
         timeline: Vec::new(),
         samples: Vec::new(),
         lags: Vec::new(),
+        probe_series: Vec::new(),
+        aborted: None,
         ledger: None,
         environment: Vec::new(),
     }
