@@ -1,5 +1,6 @@
 //! The typed client of the HTTP API: one method per line of the table in [`crate::http`].
 
+mod messages;
 mod schedules;
 
 pub use schedules::CalendarQuery;

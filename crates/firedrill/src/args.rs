@@ -77,6 +77,9 @@ pub(crate) enum Command {
     /// Experiments that start by themselves: schedules, calendar, the message of the day
     #[command(subcommand)]
     Schedule(ScheduleCommand),
+    /// Messages to chats, mailboxes and pagers: who gets what, and what waits
+    #[command(subcommand)]
+    Message(crate::commands::message::MessageCommand),
     /// Run the gateway of a cluster (started by the agent)
     #[command(hide = true)]
     Gateway(ConfigFile),

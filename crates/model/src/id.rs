@@ -97,6 +97,10 @@ names! {
     RegionName;
     /// One schedule: an experiment that starts by itself.
     ScheduleName;
+    /// One receiver of messages: a channel, a mailbox, a pager.
+    ReceiverName;
+    /// One rule that says which messages go to a receiver.
+    RuleName;
 }
 
 macro_rules! ids {

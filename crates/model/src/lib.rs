@@ -15,6 +15,7 @@ pub mod experiment;
 pub mod gtid;
 pub mod guard;
 pub mod id;
+pub mod message;
 pub mod observation;
 pub mod operation;
 pub mod quantity;
@@ -31,7 +32,8 @@ pub use cluster::{ClusterSpec, Durability, Endpoint, NodeSpec, Policy, Role};
 pub use command::{CommandFailure, NodeCommand, NodeReply};
 pub use gtid::{Gtid, GtidPos, GtidState};
 pub use id::{
-    AttackId, ClusterName, Generation, HostName, InstructionId, NodeName, OperationId, RegionName, RunId, ScheduleName,
+    AttackId, ClusterName, Generation, HostName, InstructionId, NodeName, OperationId, ReceiverName, RegionName,
+    RuleName, RunId, ScheduleName,
 };
 pub use observation::NodeObservation;
 pub use operation::{Operation, OperationKind, OperationState, Step, StepState};

@@ -68,6 +68,9 @@ pub enum StartError {
         /// Why.
         source: AuthorityError,
     },
+    /// The key of what is encrypted cannot be read or made.
+    #[error("the key file of the server's secrets cannot be used")]
+    Secrets(#[source] crate::secrets::KeyError),
     /// The store cannot be opened.
     #[error(transparent)]
     Store(StoreError),
@@ -107,6 +110,7 @@ impl StartError {
             Self::DiskFull { .. } => "S033",
             Self::Locked { .. } => "S034",
             Self::Authority { .. } => "S035",
+            Self::Secrets(_) => "S037",
             Self::Cluster(_) | Self::KeeperState { .. } => "S036",
         }
     }

@@ -21,12 +21,15 @@ pub mod keepers;
 mod link;
 mod live;
 mod lock;
+pub mod messages;
 mod metrics;
 mod orphans;
 mod pages;
 pub mod problem;
 mod runs;
 pub mod schedules;
+#[path = "access/secrets.rs"]
+mod secrets;
 mod server;
 mod start;
 pub mod templates;

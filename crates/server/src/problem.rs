@@ -41,6 +41,17 @@ pub const ORIGIN: &str = "S015";
 /// A run is under way on that cluster.
 pub const BUSY: &str = "S016";
 
+/// A receiver of messages cannot be like that.
+pub const RECEIVER: &str = "S050";
+/// A rule still sends to a receiver.
+pub const RECEIVER_USED: &str = "S051";
+/// A receiver has not taken a test message.
+pub const NOT_TAKEN: &str = "S052";
+/// A message is not dead.
+pub const NOT_DEAD: &str = "S053";
+/// A rule of messages cannot be like that.
+pub const RULE: &str = "S054";
+
 /// A selector contradicts itself.
 pub const SELECTOR: &str = "S070";
 /// A guard refuses an attack.
@@ -124,8 +135,8 @@ fn status(problem: &Problem) -> StatusCode {
         NOT_FOUND => StatusCode::NOT_FOUND,
         STORE => StatusCode::SERVICE_UNAVAILABLE,
         TOKEN | CERTIFICATE | ORIGIN => StatusCode::FORBIDDEN,
-        SESSION | HALTED | BUSY | CLUSTER => StatusCode::CONFLICT,
-        NOT_CONNECTED | AGENT => StatusCode::BAD_GATEWAY,
+        SESSION | HALTED | BUSY | CLUSTER | RECEIVER_USED | NOT_DEAD => StatusCode::CONFLICT,
+        NOT_CONNECTED | AGENT | NOT_TAKEN => StatusCode::BAD_GATEWAY,
         _ if problem.refused => StatusCode::CONFLICT,
         _ => StatusCode::BAD_REQUEST,
     }

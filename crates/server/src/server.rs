@@ -6,6 +6,7 @@ use crate::config::ServerConfig;
 use crate::fleet::Fleet;
 use crate::keepers::Keepers;
 use crate::live::LiveFeed;
+use crate::messages::Messages;
 use crate::orphans::Orphans;
 use crate::problem::not_found;
 use crate::runs::RunRegistry;
@@ -51,6 +52,7 @@ pub struct Server {
     /// One start at a time from the guards' look to the record of what begins, so that no two see the same room.
     pub(crate) starting: tokio::sync::Mutex<()>,
     pub(crate) orphans: Orphans,
+    pub(crate) messages: Messages,
     authority: Authority,
     link_address: SocketAddr,
     halted: Mutex<Option<String>>,
@@ -75,11 +77,24 @@ pub(crate) struct Parts {
     pub(crate) authority: Authority,
     pub(crate) link_address: SocketAddr,
     pub(crate) halted: Option<String>,
+    pub(crate) messages: Messages,
 }
 
 impl Server {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { config, store, fleet, keepers, timeline, live, shutdown, authority, link_address, halted } = parts;
+        let Parts {
+            config,
+            store,
+            fleet,
+            keepers,
+            timeline,
+            live,
+            shutdown,
+            authority,
+            link_address,
+            halted,
+            messages,
+        } = parts;
         Self {
             config,
             store,
@@ -97,6 +112,7 @@ impl Server {
             schedule_looks: tokio::sync::Mutex::default(),
             starting: tokio::sync::Mutex::default(),
             orphans: Orphans::default(),
+            messages,
             halted: Mutex::new(halted),
             started: now(),
         }

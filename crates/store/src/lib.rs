@@ -5,7 +5,8 @@
 //! *Durable before anything is done* (`synchronous=FULL`, an fsync per commit): the state of each keeper together with
 //! the operations and timeline lines of the same decision; clusters; enrolment tokens and certificates; the halt flag;
 //! schedules, the plans of their weeks, and each due time that something is about to be started at; the limits of guards,
-//! overrides and requests for approval.
+//! overrides and requests for approval; receivers, rules, and the queue of messages with the line of the timeline that it has
+//! come to.
 //! A server that is killed at any point, or whose machine loses power, continues from these.
 //!
 //! *Durable against a killed process* (`synchronous=NORMAL`; a power cut may take the last second): hosts as they
@@ -25,6 +26,7 @@ mod error;
 mod guards;
 mod halt;
 mod hosts;
+mod messages;
 mod operations;
 mod runs;
 mod schedules;
@@ -36,6 +38,7 @@ pub use clusters::{ClusterRecord, KeeperCommit};
 pub use error::StoreError;
 pub use halt::Halt;
 pub use hosts::{HostRecord, TokenUse};
+pub use messages::{NewMessage, QueuedMessage, ReceiverRecord};
 pub use runs::RunSummary;
 pub use schedules::{OccurrenceFilter, ScheduleRecord};
 pub use timeline::TimelineFilter;

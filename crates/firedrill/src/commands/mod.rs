@@ -8,6 +8,7 @@ pub(crate) mod guard;
 mod halt;
 mod host;
 mod ledger;
+pub(crate) mod message;
 mod operation;
 mod plan;
 mod roles;
@@ -42,5 +43,6 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Outcome> {
         Command::Ledger(command) => ledger::run(command, connect.json),
         Command::Host(command) => host::run(command, connect).await,
         Command::Schedule(command) => schedule::run(command, connect).await,
+        Command::Message(command) => message::run(command, connect).await,
     }
 }

@@ -7,6 +7,7 @@ mod events;
 mod guards;
 mod health;
 mod hosts;
+mod messages;
 mod operations;
 mod origin;
 mod person;
@@ -66,7 +67,8 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
         .route("/approvals/{id}", post(guards::approve))
         .route("/timeline", get(timeline::list))
         .route("/events", get(events::stream))
-        .merge(schedules::routes());
+        .merge(schedules::routes())
+        .merge(messages::routes());
     Router::new()
         .nest("/api/v1", api)
         .route("/healthz", get(health::live))

@@ -10,6 +10,7 @@ mod show;
 mod start;
 
 pub use edit::{add_closure, pause, put, remove, remove_closure, resume, say_presence};
+pub(crate) use show::gather_today;
 pub use show::{calendar, today, view, views};
 
 use crate::Server;
@@ -18,6 +19,7 @@ use crate::experiment;
 use crate::problem::{MALFORMED, chain, not_found, problem};
 use firedrill_api::experiment_file;
 use firedrill_api::http::Problem;
+use firedrill_model::message::Topic;
 use firedrill_model::timeline::{EventKind, Scope};
 use firedrill_model::{ClusterName, Severity, Timestamp};
 use firedrill_schedule::programme::Attempt;
@@ -149,5 +151,16 @@ fn services(server: &Server, cluster: &ClusterName) -> BTreeSet<String> {
 
 /// A line for the timeline.
 async fn say(server: &Server, severity: Severity, cluster: Option<ClusterName>, text: String) {
-    server.timeline.append(severity, EventKind::Schedule, text, Scope { cluster, ..Scope::default() }).await;
+    say_about(server, severity, cluster, text, None).await;
+}
+
+/// A line that people are sent messages about.
+async fn say_about(
+    server: &Server,
+    severity: Severity,
+    cluster: Option<ClusterName>,
+    text: String,
+    about: Option<Topic>,
+) {
+    server.timeline.append(severity, EventKind::Schedule, text, Scope { cluster, about, ..Scope::default() }).await;
 }

@@ -11,6 +11,8 @@ mod halt;
 mod health;
 mod keeper;
 mod link;
+mod messages;
+mod receiver;
 mod restart;
 mod schedules;
 mod start;

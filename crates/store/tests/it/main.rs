@@ -3,6 +3,7 @@
 mod decisions;
 mod enrolment;
 mod guards;
+mod messages;
 mod records;
 mod schedules;
 
