@@ -1,8 +1,10 @@
 //! The typed client of the HTTP API: one method per line of the table in [`crate::http`].
 
+mod evidence;
 mod messages;
 mod schedules;
 
+pub use evidence::{EvidenceFormat, EvidenceQuery};
 pub use schedules::CalendarQuery;
 
 mod guards;

@@ -11,6 +11,7 @@
 pub mod attack;
 pub mod cluster;
 pub mod command;
+pub mod evidence;
 pub mod experiment;
 pub mod gtid;
 pub mod guard;

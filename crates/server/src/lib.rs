@@ -11,6 +11,7 @@ mod authority;
 pub mod clock;
 mod config;
 mod error;
+pub mod evidence;
 pub mod experiment;
 pub mod fleet;
 pub mod guards;

@@ -51,6 +51,8 @@ pub const NOT_TAKEN: &str = "S052";
 pub const NOT_DEAD: &str = "S053";
 /// A rule of messages cannot be like that.
 pub const RULE: &str = "S054";
+/// A period of evidence cannot be used.
+pub const PERIOD: &str = "S055";
 
 /// A selector contradicts itself.
 pub const SELECTOR: &str = "S070";

@@ -3,6 +3,7 @@
 mod attack;
 mod cluster;
 mod demo;
+pub(crate) mod evidence;
 mod experiment;
 pub(crate) mod guard;
 mod halt;
@@ -43,6 +44,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Outcome> {
         Command::Ledger(command) => ledger::run(command, connect.json),
         Command::Host(command) => host::run(command, connect).await,
         Command::Schedule(command) => schedule::run(command, connect).await,
+        Command::Evidence(command) => evidence::run(command, connect).await,
         Command::Message(command) => message::run(command, connect).await,
     }
 }

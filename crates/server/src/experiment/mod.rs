@@ -93,5 +93,7 @@ fn empty_report(run: RunId, admitted: &guard::Admitted) -> RunReport {
         lags: vec![],
         ledger: None,
         environment: vec![],
+        by: Some(admitted.asked.by.clone()),
+        approved_by: admitted.asked.approved_by.clone(),
     }
 }

@@ -4,6 +4,7 @@ mod attacks;
 mod body;
 mod clusters;
 mod events;
+mod evidence;
 mod guards;
 mod health;
 mod hosts;
@@ -68,7 +69,8 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
         .route("/timeline", get(timeline::list))
         .route("/events", get(events::stream))
         .merge(schedules::routes())
-        .merge(messages::routes());
+        .merge(messages::routes())
+        .merge(evidence::routes());
     Router::new()
         .nest("/api/v1", api)
         .route("/healthz", get(health::live))

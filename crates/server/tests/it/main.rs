@@ -5,6 +5,7 @@ mod attacks;
 mod cluster;
 mod enrolment;
 mod events;
+mod evidence;
 mod fixture;
 mod guards;
 mod halt;

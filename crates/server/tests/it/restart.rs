@@ -41,6 +41,8 @@ fn running() -> RunReport {
         lags: Vec::new(),
         ledger: None,
         environment: Vec::new(),
+        by: None,
+        approved_by: None,
     }
 }
 

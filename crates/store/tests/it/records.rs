@@ -132,6 +132,8 @@ fn run(id: &str, began: i64, state: RunState) -> RunReport {
         lags: Vec::new(),
         ledger: None,
         environment: Vec::new(),
+        by: None,
+        approved_by: None,
     }
 }
 
