@@ -1,9 +1,12 @@
 //! The typed client of the HTTP API: one method per line of the table in [`crate::http`].
 
 mod access;
+mod evidence;
 mod guards;
+mod messages;
 mod schedules;
 
+pub use evidence::{EvidenceFormat, EvidenceQuery};
 pub use schedules::CalendarQuery;
 
 use crate::guards::PERSON_HEADER;

@@ -26,6 +26,8 @@
 //! | `GET /api/v1/templates/{t}`, `DELETE …` | | [`TemplateEntry`], [`Done`] |
 //! | `POST /api/v1/templates/{t}/preview`, `POST …/start` | [`FillTemplate`] | [`TemplatePreview`], [`RunStarted`] |
 //! | `…/schedules`, `…/calendar`, `…/today`, `…/blackouts`, `…/presence` | | see [`crate::schedules`] |
+//! | `GET /api/v1/evidence?from=&to=&cluster=&zone=&format=` | | `Evidence`, or the document as `html` or `csv` |
+//! | `…/messages/…` | | see [`crate::messages`] |
 //! | `GET /api/v1/timeline?after=&cluster=&run=&limit=` | | `Vec<TimelineEvent>` |
 //! | `GET /api/v1/events?after=&cluster=&run=` | | server-sent events: [`Live`] as JSON in `data:`, its `sequence` as id |
 

@@ -11,6 +11,7 @@ pub mod experiment_file;
 pub mod guards;
 pub mod http;
 pub mod link;
+pub mod messages;
 pub mod schedules;
 mod sse;
 pub mod template_file;

@@ -6,6 +6,7 @@
 
 pub mod assets;
 mod chart;
+pub mod evidence;
 mod format;
 pub mod pages;
 mod phases;

@@ -101,6 +101,12 @@ pub(crate) enum Command {
     /// Who did what
     #[command(subcommand)]
     Audit(Audit),
+    /// Messages to chats, mailboxes and pagers: who gets what, and what waits
+    #[command(subcommand)]
+    Message(crate::commands::message::MessageCommand),
+    /// What was tested, found and re-tested in a period, and how long recovery takes
+    #[command(subcommand)]
+    Evidence(crate::commands::evidence::EvidenceCommand),
     /// Run the gateway of a cluster (started by the agent)
     #[command(hide = true)]
     Gateway(ConfigFile),

@@ -150,6 +150,7 @@ impl Core {
             host: node.and_then(|node| self.host_of(node)),
             operation: operation.cloned(),
             run: None,
+            about: None,
         };
         self.actions.push(Action::Note(TimelineEvent { sequence: 0, at: self.now, severity, kind, text, scope }));
     }

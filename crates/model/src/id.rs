@@ -104,6 +104,10 @@ names! {
     UserName;
     /// Some users who share what they may do.
     TeamName;
+    /// One receiver of messages: a channel, a mailbox, a pager.
+    ReceiverName;
+    /// One rule that says which messages go to a receiver.
+    RuleName;
 }
 
 macro_rules! ids {

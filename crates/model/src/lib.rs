@@ -12,10 +12,12 @@ pub mod access;
 pub mod attack;
 pub mod cluster;
 pub mod command;
+pub mod evidence;
 pub mod experiment;
 pub mod gtid;
 pub mod guard;
 pub mod id;
+pub mod message;
 pub mod observation;
 pub mod operation;
 pub mod probe;
@@ -33,8 +35,8 @@ pub use cluster::{ClusterSpec, Durability, Endpoint, NodeSpec, Policy, Role};
 pub use command::{CommandFailure, NodeCommand, NodeReply};
 pub use gtid::{Gtid, GtidPos, GtidState};
 pub use id::{
-    AttackId, ClusterName, Generation, HostName, InstructionId, NodeName, OperationId, RegionName, RunId, ScheduleName,
-    TeamName, UserName,
+    AttackId, ClusterName, Generation, HostName, InstructionId, NodeName, OperationId, ReceiverName, RegionName,
+    RuleName, RunId, ScheduleName, TeamName, UserName,
 };
 pub use observation::NodeObservation;
 pub use operation::{Operation, OperationKind, OperationState, Step, StepState};

@@ -117,6 +117,12 @@ pub struct RunReport {
     pub ledger: Option<LedgerSummary>,
     /// What the numbers were made on: versions, cores, kernel.
     pub environment: Vec<(String, String)>,
+    /// Who started it; `None`: it is of a version that did not keep that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// The second person who approved it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved_by: Option<String>,
 }
 
 /// One expectation after the run.

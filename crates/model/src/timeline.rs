@@ -55,6 +55,9 @@ pub struct Scope {
     /// A run of an experiment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<RunId>,
+    /// What it means for those who are sent messages, where the kind does not say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<crate::message::Topic>,
 }
 
 /// Kinds of events, closed so that pages and reports can rely on them.

@@ -103,7 +103,8 @@ impl Programme {
     #[must_use]
     pub fn standings(&self, rungs: u32, history: &[Attempt]) -> Vec<Standing> {
         let mut ordered: Vec<&Attempt> = history.iter().collect();
-        ordered.sort_by_key(|attempt| attempt.at);
+        // Of two at the same moment the failed one counts as the later: what is in doubt does not hold.
+        ordered.sort_by_key(|attempt| (attempt.at, attempt.verdict == Verdict::Failed));
         let mut open = true;
         (1..=rungs.min(self.top.unwrap_or(rungs)))
             .map(|rung| {
@@ -216,6 +217,14 @@ mod tests {
         history.extend([run(3, 210, Verdict::Inconclusive), run(2, 211, Verdict::Error)]);
         let after: Vec<u32> = Programme::default().standings(6, &history).iter().map(|s| s.streak).collect();
         assert_eq!(before, after);
+    }
+
+    #[test]
+    fn of_two_at_the_same_moment_the_failed_one_counts_last() {
+        let mut history = vec![run(1, 29, Verdict::Failed), run(1, 29, Verdict::Passed)];
+        assert_eq!(Programme::default().standings(1, &history)[0].streak, 0);
+        history.reverse();
+        assert_eq!(Programme::default().standings(1, &history)[0].streak, 0);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Time zones: what the clock on the wall says, and which moment that is.
 
 use firedrill_model::Timestamp;
+use firedrill_model::evidence::{Wall, Weekday};
 use jiff::civil::{Date, DateTime};
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use schemars::JsonSchema;
@@ -88,6 +89,36 @@ impl Zone {
     #[must_use]
     pub fn day(&self, at: Timestamp) -> Day {
         self.wall(at).date()
+    }
+
+    /// The weekday and the hour at a moment.
+    #[must_use]
+    pub fn weekday_and_hour(&self, at: Timestamp) -> Wall {
+        let shown = self.wall(at);
+        let monday_first = usize::try_from(shown.weekday().to_monday_zero_offset()).unwrap_or(0);
+        Wall {
+            weekday: Weekday::ALL.get(monday_first).copied().unwrap_or(Weekday::Monday),
+            hour: u8::try_from(shown.hour()).unwrap_or(0),
+        }
+    }
+
+    /// A period as people write it, each end as for [`Zone::read`]; a day as its end is included.
+    ///
+    /// # Errors
+    /// An end is no time, or the period ends before it begins.
+    pub fn period(&self, from: &str, to: &str, now: Timestamp) -> Result<(Timestamp, Timestamp), String> {
+        let from_moment = self.read(from, now)?;
+        let until = match to.parse::<Day>() {
+            Ok(day) if to.len() == "2026-11-24".len() => {
+                let next = day.tomorrow().map_err(|_| format!("{to:?} is the last day of the calendar"))?;
+                self.start_of(next)
+            }
+            _ => self.read(to, now)?,
+        };
+        if until <= from_moment {
+            return Err(format!("a period from {from:?} to {to:?} ends before it begins"));
+        }
+        Ok((from_moment, until))
     }
 
     /// When a day begins.
@@ -230,6 +261,23 @@ pub(crate) mod tests {
         assert_eq!(read("2026-12-20"), Ok("Sun 2026-12-20 00:00 CET".into()));
         assert_eq!(read("2026-12-20 08:30"), Ok("Sun 2026-12-20 08:30 CET".into()));
         assert!(read("5pm").is_err());
+    }
+
+    #[test]
+    fn a_period_includes_its_last_day() {
+        let berlin = zone("Europe/Berlin");
+        let shown = |from: &str, to: &str| {
+            let (from, until) = berlin.period(from, to, Timestamp(0)).expect("a period");
+            (berlin.show(from), berlin.show(until))
+        };
+        let autumn = ("Sun 2026-10-25 00:00 CEST".to_owned(), "Mon 2026-10-26 00:00 CET".to_owned());
+        assert_eq!(shown("2026-10-25", "2026-10-25"), autumn);
+        assert_eq!(shown("2026-10-25", "2026-10-26 00:00"), autumn);
+        for (from, to) in [("2026-10-25", "2026-10-24"), ("soon", "2026-10-24"), ("2026-10-25", "later"), ("", "")] {
+            assert!(berlin.period(from, to, Timestamp(0)).is_err(), "{from:?} to {to:?}");
+        }
+        let noon = berlin.read("2026-10-25 12:30", Timestamp(0)).expect("a moment");
+        assert_eq!(berlin.weekday_and_hour(noon), Wall { weekday: Weekday::Sunday, hour: 12 });
     }
 
     proptest! {

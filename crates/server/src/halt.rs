@@ -8,6 +8,7 @@ use crate::{access, attacks};
 use firedrill_api::http::{Done, Halted, Problem};
 use firedrill_api::link::{Answer, Order};
 use firedrill_model::attack::AttackReport;
+use firedrill_model::message::Topic;
 use firedrill_model::timeline::{EventKind, Scope};
 use firedrill_model::{HostName, Severity, Span};
 use futures_util::future::join_all;
@@ -52,7 +53,7 @@ pub async fn halt(server: &Server, reason: &str) -> Result<Halted, Problem> {
         unreachable.len(),
         access::by()
     );
-    server.timeline.append(Severity::Warning, EventKind::Halt, text, Scope::default()).await;
+    server.timeline.append(Severity::Warning, EventKind::Halt, text, about(Topic::Halted)).await;
     stored.map_err(|error| {
         let problem = store_failed(&error);
         Problem {
@@ -64,6 +65,10 @@ pub async fn halt(server: &Server, reason: &str) -> Result<Halted, Problem> {
         }
     })?;
     Ok(Halted { took, runs, attacks, unreachable })
+}
+
+fn about(topic: Topic) -> Scope {
+    Scope { about: Some(topic), ..Scope::default() }
 }
 
 /// `None`: the host could not be reached or has not answered; its lease and deadlines take the faults out.
@@ -100,7 +105,7 @@ pub async fn resume(server: &Server, reason: &str) -> Result<Done, Problem> {
     }
     if was.is_some() {
         let text = format!("starts are allowed again: {reason}; by {}", access::by());
-        server.timeline.append(Severity::Info, EventKind::Halt, text, Scope::default()).await;
+        server.timeline.append(Severity::Info, EventKind::Halt, text, about(Topic::Resumed)).await;
     }
     Ok(Done {})
 }

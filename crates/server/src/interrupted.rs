@@ -5,6 +5,7 @@ use crate::clock::now;
 use crate::problem::chain;
 use crate::server::{Server, run_entry};
 use firedrill_api::http::Live;
+use firedrill_model::message::Topic;
 use firedrill_model::report::{RunReport, RunState};
 use firedrill_model::timeline::{EventKind, Scope};
 use firedrill_model::{Severity, Verdict};
@@ -22,8 +23,13 @@ async fn settle_all(server: &Server) -> Result<(), StoreError> {
         let Some(mut report) = server.store.run(&summary.run).await? else { continue };
         interrupt(&mut report, now());
         server.store.save_run(&report).await?;
-        let scope =
-            Scope { cluster: Some(summary.cluster.clone()), run: Some(summary.run.clone()), ..Scope::default() };
+        let (experiment, verdict) = (summary.experiment.clone(), Verdict::Error);
+        let scope = Scope {
+            cluster: Some(summary.cluster.clone()),
+            run: Some(summary.run.clone()),
+            about: Some(Topic::RunEnded { experiment, verdict, stopped: true }),
+            ..Scope::default()
+        };
         let text = format!("run {} was interrupted: the server was stopped", summary.run);
         server.timeline.append(Severity::Warning, EventKind::Run, text, scope).await;
         server.live.send(Live::Run { entry: run_entry(RunSummary::of(&report)) });

@@ -64,6 +64,11 @@ pub(crate) async fn text(server: &Server) -> Result<String, StoreError> {
         runs.get_or_create(&OfVerdict { verdict }).set(count);
     }
     registry.register("runs", "Runs that have ended, by verdict", runs);
+    let messages = Family::<OfState, Gauge>::default();
+    for (state, count) in server.store.messages_by_state().await? {
+        messages.get_or_create(&OfState { state }).set(count);
+    }
+    registry.register("messages", "Messages in the queue, by state; dead ones wait for a person", messages);
     let mut out = String::new();
     // Writing into a string does not fail.
     let _written = text::encode(&mut out, &registry);

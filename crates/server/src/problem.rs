@@ -54,6 +54,19 @@ pub const KEY: &str = "S066";
 /// A call with an idempotency key was begun before and has no answer.
 pub const BEGUN_BEFORE: &str = "S067";
 
+/// A receiver of messages cannot be like that.
+pub const RECEIVER: &str = "S050";
+/// A rule still sends to a receiver.
+pub const RECEIVER_USED: &str = "S051";
+/// A receiver has not taken a test message.
+pub const NOT_TAKEN: &str = "S052";
+/// A message is not dead.
+pub const NOT_DEAD: &str = "S053";
+/// A rule of messages cannot be like that.
+pub const RULE: &str = "S054";
+/// A period of evidence cannot be used.
+pub const PERIOD: &str = "S055";
+
 /// A selector contradicts itself.
 pub const SELECTOR: &str = "S070";
 /// A guard refuses an attack.
@@ -183,8 +196,8 @@ fn status(problem: &Problem) -> StatusCode {
         TOO_MANY => StatusCode::TOO_MANY_REQUESTS,
         NO_RULE => StatusCode::INTERNAL_SERVER_ERROR,
         KEY => StatusCode::UNPROCESSABLE_ENTITY,
-        SESSION | HALTED | BUSY | CLUSTER | BEGUN_BEFORE => StatusCode::CONFLICT,
-        NOT_CONNECTED | AGENT => StatusCode::BAD_GATEWAY,
+        SESSION | HALTED | BUSY | CLUSTER | BEGUN_BEFORE | RECEIVER_USED | NOT_DEAD => StatusCode::CONFLICT,
+        NOT_CONNECTED | AGENT | NOT_TAKEN => StatusCode::BAD_GATEWAY,
         _ if problem.refused => StatusCode::CONFLICT,
         _ => StatusCode::BAD_REQUEST,
     }

@@ -7,6 +7,7 @@ use crate::config::ServerConfig;
 use crate::fleet::Fleet;
 use crate::keepers::Keepers;
 use crate::live::LiveFeed;
+use crate::messages::Messages;
 use crate::orphans::Orphans;
 use crate::probes::Prober;
 use crate::problem::not_found;
@@ -55,6 +56,7 @@ pub struct Server {
     pub(crate) orphans: Orphans,
     pub(crate) access: AccessControl,
     pub(crate) prober: Prober,
+    pub(crate) messages: Messages,
     authority: Authority,
     link_address: SocketAddr,
     halted: Mutex<Option<String>>,
@@ -80,12 +82,25 @@ pub(crate) struct Parts {
     pub(crate) link_address: SocketAddr,
     pub(crate) halted: Option<String>,
     pub(crate) access: AccessControl,
+    pub(crate) messages: Messages,
 }
 
 impl Server {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { config, store, fleet, keepers, timeline, live, shutdown, authority, link_address, halted, access } =
-            parts;
+        let Parts {
+            config,
+            store,
+            fleet,
+            keepers,
+            timeline,
+            live,
+            shutdown,
+            authority,
+            link_address,
+            halted,
+            access,
+            messages,
+        } = parts;
         let prober = Prober::new(config.probe_destinations.clone());
         Self {
             config,
@@ -106,6 +121,7 @@ impl Server {
             starting: tokio::sync::Mutex::default(),
             orphans: Orphans::default(),
             access,
+            messages,
             halted: Mutex::new(halted),
             started: now(),
         }

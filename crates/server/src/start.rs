@@ -8,9 +8,10 @@ use crate::fleet::{Fleet, Presence};
 use crate::keepers::{Keepers, Surroundings};
 use crate::live::LiveFeed;
 use crate::lock::DataDirLock;
+use crate::messages::Messages;
 use crate::server::{Parts, Server};
 use crate::timeline::Timeline;
-use crate::{http, interrupted, link, schedules};
+use crate::{http, interrupted, link, messages, schedules};
 use axum::serve::ListenerExt;
 use firedrill_model::Severity;
 use firedrill_model::timeline::{EventKind, Scope};
@@ -94,6 +95,7 @@ pub async fn start(config: ServerConfig, shutdown: CancellationToken) -> Result<
     tasks.spawn(link::follow_presence(Arc::clone(&server), presence, shutdown.clone()));
     tasks.spawn(link::listen(link_listener, tls, link::router(Arc::clone(&server)), shutdown.clone()));
     tasks.spawn(schedules::follow(Arc::clone(&server), shutdown.clone()));
+    tasks.spawn(messages::follow(Arc::clone(&server), shutdown.clone()));
     tasks.spawn(serve_http(http_listener, http::router(Arc::clone(&server)), shutdown));
     tracing::info!(%http, %link, data_dir = %server.config.data_dir.display(), "server started");
     Ok(Running { server, http, link, tasks, _lock: lock })
@@ -117,6 +119,7 @@ async fn assemble(
         return Err(StartError::NotLoopback { address: config.http });
     }
     let access = AccessControl::open(&config.data_dir, has_users).map_err(StartError::Secrets)?;
+    let messages = Messages::open(&config.data_dir).map_err(StartError::Secrets)?;
     let keepers = Keepers::restore(Surroundings {
         store: store.clone(),
         fleet: Arc::clone(&fleet),
@@ -126,8 +129,20 @@ async fn assemble(
         shutdown: shutdown.clone(),
     })
     .await?;
-    let parts =
-        Parts { config, store, fleet, keepers, timeline, live, shutdown, authority, link_address, halted, access };
+    let parts = Parts {
+        config,
+        store,
+        fleet,
+        keepers,
+        timeline,
+        live,
+        shutdown,
+        authority,
+        link_address,
+        halted,
+        access,
+        messages,
+    };
     Ok((Server::new(parts), presence))
 }
 

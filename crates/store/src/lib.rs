@@ -5,7 +5,8 @@
 //! *Durable before anything is done* (`synchronous=FULL`, an fsync per commit): the state of each keeper together with
 //! the operations and timeline lines of the same decision; clusters; enrolment tokens and certificates; the halt flag;
 //! schedules, the plans of their weeks, and each due time that something is about to be started at; the limits of guards,
-//! overrides and requests for approval; users, teams, API tokens, sessions and the audit log; answers to calls that carry a key.
+//! overrides and requests for approval; users, teams, API tokens, sessions and the audit log; answers to calls that carry a
+//! key; receivers, rules, and the queue of messages with the line of the timeline that it has come to.
 //! A server that is killed at any point, or whose machine loses power, continues from these.
 //!
 //! *Durable against a killed process* (`synchronous=NORMAL`; a power cut may take the last second): hosts as they
@@ -27,6 +28,7 @@ mod error;
 mod guards;
 mod halt;
 mod hosts;
+mod messages;
 mod operations;
 mod page;
 mod runs;
@@ -42,6 +44,7 @@ pub use clusters::{ClusterRecord, KeeperCommit};
 pub use error::StoreError;
 pub use halt::Halt;
 pub use hosts::{HostRecord, TokenUse};
+pub use messages::{NewMessage, QueuedMessage, ReceiverRecord};
 pub use page::Page;
 pub use runs::RunSummary;
 pub use schedules::{OccurrenceFilter, ScheduleRecord};

@@ -1,7 +1,7 @@
 //! Operations, each a whole document.
 
-use crate::{Page, Store, StoreError, document};
-use firedrill_model::{ClusterName, Operation, OperationId};
+use crate::{Page, ROWS_MAX, Store, StoreError, document};
+use firedrill_model::{ClusterName, Operation, OperationId, Timestamp};
 use sqlx::Row;
 use sqlx::query::Query;
 use sqlx::sqlite::{Sqlite, SqliteArguments};
@@ -31,6 +31,32 @@ impl Store {
             .await
             .map_err(self.failed("reading an operation"))?;
         row.map(|row| document::read("operation", &id.0, row.get("document"))).transpose()
+    }
+
+    /// Operations that began before a moment, of one cluster or of all, newest first; at most `limit` and [`ROWS_MAX`].
+    /// `before` names the last one of the page before, which is left out.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn operations_before(
+        &self,
+        cluster: Option<&ClusterName>,
+        before: (Timestamp, &OperationId),
+        limit: u32,
+    ) -> Result<Vec<Operation>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id, document FROM operations
+             WHERE ($1 IS NULL OR cluster = $1) AND (began < $2 OR (began = $2 AND id < $3))
+             ORDER BY began DESC, id DESC LIMIT $4",
+        )
+        .bind(cluster.map(ClusterName::as_str))
+        .bind(before.0.0)
+        .bind(&before.1.0)
+        .bind(limit.min(ROWS_MAX))
+        .fetch_all(&self.readers)
+        .await
+        .map_err(self.failed("reading the operations of a period"))?;
+        rows.iter().map(|row| document::read("operation", row.get("id"), row.get("document"))).collect()
     }
 
     /// Operations, newest first, of one cluster or of all; at most `limit` and [`ROWS_MAX`].

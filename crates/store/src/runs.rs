@@ -1,6 +1,7 @@
 //! Runs of experiments, and the rungs of the ladder that were passed.
 
 use crate::{Page, ROWS_MAX, Store, StoreError, document};
+use firedrill_model::evidence::RunFact;
 use firedrill_model::report::{RunReport, RunState};
 use firedrill_model::{ClusterName, RunId, Timestamp, Verdict};
 use sqlx::Row;
@@ -139,6 +140,32 @@ impl Store {
         .await
         .map_err(self.failed("reading the runs"))?;
         rows.iter().map(RunSummary::read).collect()
+    }
+
+    /// What evidence needs of runs that began before a moment, on one cluster or on all, newest first; at most `limit`
+    /// and [`ROWS_MAX`]. `before` names the last one of the page before, which is left out.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn run_facts(
+        &self,
+        cluster: Option<&ClusterName>,
+        before: (Timestamp, &RunId),
+        limit: u32,
+    ) -> Result<Vec<RunFact>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id, report FROM runs
+             WHERE ($1 IS NULL OR cluster = $1) AND (began < $2 OR (began = $2 AND id < $3))
+             ORDER BY began DESC, id DESC LIMIT $4",
+        )
+        .bind(cluster.map(ClusterName::as_str))
+        .bind(before.0.0)
+        .bind(&before.1.0)
+        .bind(limit.min(ROWS_MAX))
+        .fetch_all(&self.readers)
+        .await
+        .map_err(self.failed("reading the runs of a period"))?;
+        rows.iter().map(|row| document::read("report of run", row.get("id"), row.get("report"))).collect()
     }
 
     /// Runs that are in that state, newest first; at most [`ROWS_MAX`].

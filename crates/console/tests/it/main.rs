@@ -1,5 +1,6 @@
 //! The report and the pages, from values made here.
 
+mod evidence;
 mod fixture;
 
 use firedrill_console::{pages, report, summary};

@@ -4,12 +4,14 @@ mod attack;
 mod audit;
 mod cluster;
 mod demo;
+pub(crate) mod evidence;
 mod experiment;
 pub(crate) mod guard;
 mod halt;
 mod host;
 mod ledger;
 pub(crate) mod login;
+pub(crate) mod message;
 mod operation;
 mod people;
 mod plan;
@@ -53,5 +55,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Outcome> {
         Command::Audit(command) => audit::run(command, connect).await,
         Command::Host(command) => host::run(command, connect).await,
         Command::Schedule(command) => schedule::run(command, connect).await,
+        Command::Evidence(command) => evidence::run(command, connect).await,
+        Command::Message(command) => message::run(command, connect).await,
     }
 }

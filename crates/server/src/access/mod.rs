@@ -14,7 +14,7 @@ mod identity;
 mod limiter;
 mod password;
 mod rules;
-mod secrets;
+pub(crate) mod secrets;
 mod teams;
 mod tokens;
 

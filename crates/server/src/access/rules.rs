@@ -151,6 +151,21 @@ pub const RULES: &[Rule] = &[
     may("GET", "/api/v1/audit", Audit, Everything)
         .about("Entries of the audit log after a number, oldest first; without a number the newest"),
     may("GET", "/api/v1/audit/verify", Audit, Everything).about("Check the chain of the audit log"),
+    // Messages and evidence.
+    may("GET", "/api/v1/messages/receivers", View, Everything).about("Receivers of messages, without their secrets"),
+    may("PUT", "/api/v1/messages/receivers/{receiver}", Configure, Everything).about("Add a receiver, or replace it"),
+    may("DELETE", "/api/v1/messages/receivers/{receiver}", Configure, Everything).about("Remove a receiver"),
+    may("POST", "/api/v1/messages/receivers/{receiver}/test", Operate, Everything).about("Send a test message"),
+    may("GET", "/api/v1/messages/rules", View, Everything).about("Who gets what"),
+    may("PUT", "/api/v1/messages/rules/{rule}", Configure, Everything).about("Add a rule, or replace it"),
+    may("DELETE", "/api/v1/messages/rules/{rule}", Configure, Everything).about("Remove a rule"),
+    may("GET", "/api/v1/messages/queue", View, Everything).about("Messages that wait, were taken, or are dead"),
+    may("POST", "/api/v1/messages/queue/retry", Operate, Everything).about("Try dead messages again"),
+    may("GET", "/api/v1/messages/daily", View, Everything).about("When the message of the day is sent"),
+    may("PUT", "/api/v1/messages/daily", Configure, Everything).about("Send a message of the day"),
+    may("DELETE", "/api/v1/messages/daily", Configure, Everything).about("Send no message of the day"),
+    may("GET", "/api/v1/evidence", View, Body)
+        .about("What was tested in a period, what was found, how long recovery takes"),
     // The API itself.
     public("GET", "/api/v1/openapi.json").about("This document"),
     // What watches the server.

@@ -34,11 +34,11 @@ pub enum KeyError {
 }
 
 /// The key.
-pub(super) struct Key(RandomizedNonceKey);
+pub(crate) struct Key(RandomizedNonceKey);
 
 impl Key {
     /// Reads it, or makes it (readable by its owner only) when there is no file.
-    pub(super) fn open(path: &Path) -> Result<Self, KeyError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, KeyError> {
         let file = |source| KeyError::File { path: path.to_owned(), source };
         let malformed = || KeyError::Malformed { path: path.to_owned() };
         if !path.exists() {
@@ -52,14 +52,14 @@ impl Key {
     }
 
     /// Encrypts; `of` says whose it is, and must be the same when it is opened.
-    pub(super) fn seal(&self, secret: &[u8], of: &str) -> Option<String> {
+    pub(crate) fn seal(&self, secret: &[u8], of: &str) -> Option<String> {
         let mut bytes = secret.to_vec();
         let nonce = self.0.seal_in_place_append_tag(Aad::from(of.as_bytes()), &mut bytes).ok()?;
         Some(format!("{}{}", hex(nonce.as_ref()), hex(&bytes)))
     }
 
     /// The reverse of [`Key::seal`]; `None`: another key, another owner, or changed.
-    pub(super) fn unseal(&self, sealed: &str, of: &str) -> Option<Vec<u8>> {
+    pub(crate) fn unseal(&self, sealed: &str, of: &str) -> Option<Vec<u8>> {
         let bytes = from_hex(sealed)?;
         let (nonce, rest) = bytes.split_at_checked(NONCE_LEN)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
@@ -70,24 +70,24 @@ impl Key {
 }
 
 /// Random bytes from the operating system.
-pub(super) fn random<const N: usize>() -> Option<[u8; N]> {
+pub(crate) fn random<const N: usize>() -> Option<[u8; N]> {
     let mut bytes = [0; N];
     rand::fill(&mut bytes).ok()?;
     Some(bytes)
 }
 
 /// A new secret to be shown instead of a password; the beginning says what it is, for those who find one lying about.
-pub(super) fn token(prefix: &str) -> Option<String> {
+pub(crate) fn token(prefix: &str) -> Option<String> {
     Some(format!("{prefix}{}", hex(&random::<TOKEN_BYTES>()?)))
 }
 
 /// Lower-case hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The reverse of [`hex`].
-pub(super) fn from_hex(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
     if !text.len().is_multiple_of(2) || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }

@@ -92,5 +92,7 @@ fn empty_report(run: RunId, admitted: &guard::Admitted) -> RunReport {
         aborted: None,
         ledger: None,
         environment: vec![],
+        by: Some(admitted.asked.by.clone()),
+        approved_by: admitted.asked.approved_by.clone(),
     }
 }

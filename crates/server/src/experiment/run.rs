@@ -21,6 +21,7 @@ use firedrill_api::http::{Live, Problem};
 use firedrill_model::attack::{AttackReport, AttackState};
 use firedrill_model::experiment::{AttackStep, Condition, StepSpec, When};
 use firedrill_model::guard::RunStanding;
+use firedrill_model::message::Topic;
 use firedrill_model::report::{RunReport, RunState};
 use firedrill_model::timeline::{EventKind, Scope};
 use firedrill_model::workload::WorkloadState;
@@ -130,7 +131,7 @@ impl Run {
         };
         let (name, title) = (&run.report.experiment.name, &run.report.experiment.title);
         let text = format!("run of {name} begins, started by {}: {title}", crate::access::by());
-        run.say(Severity::Info, EventKind::Run, text).await;
+        run.say_about(Severity::Info, EventKind::Run, text, Some(Topic::RunBegan)).await;
         run.tell();
         Ok(run)
     }
@@ -486,7 +487,9 @@ impl Run {
         let severity = if judgement.verdict == Verdict::Passed { Severity::Info } else { Severity::Warning };
         let why = self.report.reasons.first().map_or_else(String::new, |reason| format!(": {reason}"));
         let text = format!("run of {} {}{why}", self.report.experiment.name, judgement.verdict);
-        self.say(severity, EventKind::Run, text).await;
+        let (experiment, stopped) = (self.report.experiment.name.clone(), self.halted.is_some());
+        let ended = Topic::RunEnded { experiment, verdict: judgement.verdict, stopped };
+        self.say_about(severity, EventKind::Run, text, Some(ended)).await;
         self.report.ended = Some(now());
         self.save().await;
         self.tell();
@@ -523,7 +526,11 @@ impl Run {
     }
 
     async fn say(&self, severity: Severity, kind: EventKind, text: String) {
-        self.server.timeline.append(severity, kind, text, self.scope()).await;
+        self.say_about(severity, kind, text, None).await;
+    }
+
+    async fn say_about(&self, severity: Severity, kind: EventKind, text: String, about: Option<Topic>) {
+        self.server.timeline.append(severity, kind, text, Scope { about, ..self.scope() }).await;
     }
 
     fn scope(&self) -> Scope {

@@ -9,6 +9,7 @@ use crate::{attacks, experiment};
 use firedrill_api::guards::{Approval, ApprovalState, Approved, Wish};
 use firedrill_api::http::{Problem, RunStarted, StartAttack, StartRun};
 use firedrill_model::attack::AttackReport;
+use firedrill_model::message::Topic;
 use firedrill_model::timeline::{EventKind, Scope};
 use firedrill_model::{Severity, Span};
 use std::sync::Arc;
@@ -117,8 +118,9 @@ async fn wait(server: &Server, wish: Wish, by: &str, text: String, refused: &Pro
         wish,
     };
     server.store.add_approval(&approval).await.map_err(|error| store_failed(&error))?;
+    let wanted = Scope { about: Some(Topic::ApprovalWanted), ..Scope::default() };
     let told = format!("{by} asks a second person to approve request {id}: {text}");
-    server.timeline.append(Severity::Warning, EventKind::Guard, told, Scope::default()).await;
+    server.timeline.append(Severity::Warning, EventKind::Guard, told, wanted).await;
     let message = format!(
         "{}\nrequest {id} waits for a second person, until {WAITS} from now: `firedrill attack approve {id}`",
         refused.message

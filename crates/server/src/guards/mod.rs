@@ -16,6 +16,7 @@ use crate::server::Server;
 use firedrill_api::guards::Overridden;
 use firedrill_api::http::Problem;
 use firedrill_model::guard::{Answer, Authority, Guard, Override, Refusal, Request, RunStanding, answers};
+use firedrill_model::message::Topic;
 use firedrill_model::timeline::{EventKind, Scope};
 use firedrill_model::{ClusterName, HostName, Severity};
 use std::collections::BTreeSet;
@@ -136,7 +137,8 @@ async fn keep_override(server: &Server, wanted: &Wanted<'_>, refusal: Refusal, r
     let by = &wanted.asked.by;
     let text =
         format!("{by} overrides guard {} for attack {}: {reason}; it had said: {refusal}", refusal.guard, wanted.label);
-    let scope = Scope { cluster: Some(wanted.cluster.clone()), run: run.clone(), ..Scope::default() };
+    let (cluster, about) = (Some(wanted.cluster.clone()), Some(Topic::Overridden));
+    let scope = Scope { cluster, run: run.clone(), about, ..Scope::default() };
     let overridden = Overridden {
         id: uuid::Uuid::now_v7().to_string(),
         at: now(),

@@ -4,11 +4,13 @@ mod attacks;
 mod body;
 mod clusters;
 mod events;
+mod evidence;
 mod guards;
 mod headers;
 mod health;
 mod hosts;
 mod listing;
+mod messages;
 mod once;
 mod openapi;
 mod operations;
@@ -107,7 +109,9 @@ fn routes() -> Routes {
         .route("/tokens/{token}/revoke", post(people::revoke_token))
         .route("/audit", get(people::audit_entries))
         .route("/audit/verify", get(people::verify_audit))
-        .merge(schedules::routes());
+        .merge(schedules::routes())
+        .merge(messages::routes())
+        .merge(evidence::routes());
     Routes::new()
         .nest("/api/v1", api)
         .route("/healthz", axum::routing::get(health::live))

@@ -1,11 +1,12 @@
 //! What people change.
 
-use super::{say, subject, view};
+use super::{say, say_about, subject, view};
 use crate::Server;
 use crate::clock::now;
 use crate::problem::{MALFORMED, not_found, problem, refusal, store_failed};
 use firedrill_api::http::{Done, Problem};
 use firedrill_api::schedules::{AddClosure, SayPresence, ScheduleView};
+use firedrill_model::message::Topic;
 use firedrill_model::{ScheduleName, Severity, Timestamp};
 use firedrill_schedule::{Closure, Code, Presence, Schedule, Timing, check};
 use firedrill_store::ScheduleRecord;
@@ -111,7 +112,8 @@ pub async fn resume(server: &Server, name: &ScheduleName, reason: &str) -> Resul
         return Err(refusal(STATE, format!("schedule {name} is not paused; nothing was changed")));
     }
     drop(looks);
-    say(server, Severity::Info, None, format!("schedule {name} goes on: {reason}")).await;
+    let resumed = Some(Topic::ScheduleResumed { schedule: name.clone() });
+    say_about(server, Severity::Info, None, format!("schedule {name} goes on: {reason}"), resumed).await;
     view(server, name).await
 }
 

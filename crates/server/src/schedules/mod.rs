@@ -11,6 +11,7 @@ mod start;
 
 pub(crate) use edit::refuse_broken;
 pub use edit::{add_closure, pause, put, remove, remove_closure, resume, say_presence};
+pub(crate) use show::gather_today;
 pub use show::{calendar, today, view, views};
 
 use crate::Server;
@@ -19,6 +20,7 @@ use crate::experiment;
 use crate::problem::{chain, not_found};
 use firedrill_api::http::{Problem, StartRun};
 use firedrill_model::experiment::Experiment;
+use firedrill_model::message::Topic;
 use firedrill_model::timeline::{EventKind, Scope};
 use firedrill_model::{ClusterName, Severity, Timestamp};
 use firedrill_schedule::programme::Attempt;
@@ -163,5 +165,16 @@ fn services(server: &Server, cluster: &ClusterName) -> BTreeSet<String> {
 
 /// A line for the timeline.
 async fn say(server: &Server, severity: Severity, cluster: Option<ClusterName>, text: String) {
-    server.timeline.append(severity, EventKind::Schedule, text, Scope { cluster, ..Scope::default() }).await;
+    say_about(server, severity, cluster, text, None).await;
+}
+
+/// A line that people are sent messages about.
+async fn say_about(
+    server: &Server,
+    severity: Severity,
+    cluster: Option<ClusterName>,
+    text: String,
+    about: Option<Topic>,
+) {
+    server.timeline.append(severity, EventKind::Schedule, text, Scope { cluster, about, ..Scope::default() }).await;
 }

@@ -1,7 +1,8 @@
 //! What came of the runs that schedules have started, and of starts that a killed server left behind.
 
-use super::say;
+use super::{say, say_about};
 use crate::Server;
+use firedrill_model::message::Topic;
 use firedrill_model::report::RunState;
 use firedrill_model::{RunId, Severity, Timestamp, Verdict};
 use firedrill_schedule::{Obstacle, Occurrence, Outcome, Schedule, pause_reason};
@@ -68,7 +69,8 @@ pub(super) async fn pause_after(
             "schedule {0} has paused itself: {reason}; look into it, then `firedrill schedule resume {0}`",
             schedule.name
         );
-        say(server, Severity::Warning, Some(occurrence.cluster.clone()), text).await;
+        let paused = Topic::SchedulePaused { schedule: schedule.name.clone() };
+        say_about(server, Severity::Warning, Some(occurrence.cluster.clone()), text, Some(paused)).await;
     }
     Ok(())
 }

@@ -248,7 +248,7 @@ pub async fn today(
     Ok(TodayMessage { today, text })
 }
 
-async fn gather_today(server: &Server, zone: Option<Zone>, now: Timestamp) -> Result<Today, StoreError> {
+pub(crate) async fn gather_today(server: &Server, zone: Option<Zone>, now: Timestamp) -> Result<Today, StoreError> {
     let records = server.store.schedules().await?;
     // Without another wish, by the clock of the first schedule: most have all of theirs in one zone.
     let zone = zone.or_else(|| records.first().map(|record| record.schedule.zone.clone())).unwrap_or_default();

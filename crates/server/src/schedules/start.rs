@@ -1,11 +1,12 @@
 //! What is due, and starting it.
 
-use super::{Facts, Subject, attempts, of_rung, plan_of, rungs, say, services, settle, subject};
+use super::{Facts, Subject, attempts, of_rung, plan_of, rungs, say, say_about, services, settle, subject};
 use crate::Server;
 use crate::experiment;
 use crate::guards::Asked;
 use crate::problem::store_failed;
 use firedrill_api::http::{Problem, StartRun};
+use firedrill_model::message::Topic;
 use firedrill_model::{Severity, Span, Timestamp};
 use firedrill_schedule::programme::Choice;
 use firedrill_schedule::{Circumstances, Obstacle, Occurrence, Outcome, Planned, Timing, Week, obstacle};
@@ -183,5 +184,6 @@ async fn announce(server: &Server, occurrence: &Occurrence) {
         Outcome::Running { run } => format!("schedule {schedule} has started {experiment}: run {run}"),
         outcome => format!("schedule {schedule}, {experiment} on {cluster}: {}", outcome.words()),
     };
-    say(server, severity, Some(cluster.clone()), text).await;
+    let refused = matches!(outcome, Outcome::Refused { .. }).then_some(Topic::Refused);
+    say_about(server, severity, Some(cluster.clone()), text, refused).await;
 }

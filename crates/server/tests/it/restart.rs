@@ -43,6 +43,8 @@ fn running() -> RunReport {
         aborted: None,
         ledger: None,
         environment: Vec::new(),
+        by: None,
+        approved_by: None,
     }
 }
 

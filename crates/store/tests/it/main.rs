@@ -4,6 +4,7 @@ mod access;
 mod decisions;
 mod enrolment;
 mod guards;
+mod messages;
 mod records;
 mod schedules;
 

@@ -134,6 +134,8 @@ fn run(id: &str, began: i64, state: RunState) -> RunReport {
         aborted: None,
         ledger: None,
         environment: Vec::new(),
+        by: None,
+        approved_by: None,
     }
 }
 
