@@ -1,6 +1,7 @@
 //! What all parts of a running server share.
 
 use crate::access::AccessControl;
+use crate::attacks::Changes;
 use crate::authority::Authority;
 use crate::clock::now;
 use crate::config::ServerConfig;
@@ -45,8 +46,8 @@ pub struct Server {
     pub shutdown: CancellationToken,
     /// The last change of any attack, after it was stored.
     pub(crate) attack_reports: watch::Sender<Option<AttackReport>>,
-    /// One change of an attack at a time: its answer and its report come together and must count once.
-    pub(crate) attack_changes: tokio::sync::Mutex<()>,
+    /// One change of an attack after the other: its answer and its report come together and must count once.
+    pub(crate) attack_changes: Changes,
     /// One look at the schedules, or change of one, at a time.
     pub(crate) schedule_looks: tokio::sync::Mutex<()>,
     /// One start at a time from the guards' look to the record of what begins, so that no two see the same room.
@@ -78,12 +79,13 @@ pub(crate) struct Parts {
     pub(crate) link_address: SocketAddr,
     pub(crate) halted: Option<String>,
     pub(crate) access: AccessControl,
+    pub(crate) attack_changes: Changes,
 }
 
 impl Server {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { config, store, fleet, keepers, timeline, live, shutdown, authority, link_address, halted, access } =
-            parts;
+        let Parts { config, store, fleet, keepers, timeline, live, shutdown, .. } = parts;
+        let Parts { authority, link_address, halted, access, attack_changes, .. } = parts;
         Self {
             config,
             store,
@@ -97,7 +99,7 @@ impl Server {
             runs: RunRegistry::default(),
             workloads: WorkloadFeed::new(),
             attack_reports: watch::Sender::new(None),
-            attack_changes: tokio::sync::Mutex::default(),
+            attack_changes,
             schedule_looks: tokio::sync::Mutex::default(),
             starting: tokio::sync::Mutex::default(),
             orphans: Orphans::default(),
@@ -109,6 +111,10 @@ impl Server {
 
     pub(crate) fn authority(&self) -> &Authority {
         &self.authority
+    }
+
+    pub(crate) fn started(&self) -> Timestamp {
+        self.started
     }
 
     /// What agents connect to.

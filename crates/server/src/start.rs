@@ -1,6 +1,7 @@
 //! Starting and stopping.
 
 use crate::access::AccessControl;
+use crate::attacks::{self, Change, Changes};
 use crate::authority::Authority;
 use crate::config::ServerConfig;
 use crate::error::StartError;
@@ -85,8 +86,9 @@ pub async fn start(config: ServerConfig, shutdown: CancellationToken) -> Result<
     let tls = link::tls_config(&authority, identity).map_err(authority_failed)?;
 
     let tasks = TaskTracker::new();
-    let (server, presence) = assemble(config, authority, link_address, &tasks, shutdown.clone()).await?;
+    let (server, presence, changes) = assemble(config, authority, link_address, &tasks, shutdown.clone()).await?;
     let server = Arc::new(server);
+    tasks.spawn(attacks::follow_changes(Arc::clone(&server), changes, shutdown.clone()));
     interrupted::settle(&server).await;
     let text = format!("server {} started", env!("CARGO_PKG_VERSION"));
     server.timeline.append(Severity::Info, EventKind::Server, text, Scope::default()).await;
@@ -105,7 +107,7 @@ async fn assemble(
     link_address: SocketAddr,
     tasks: &TaskTracker,
     shutdown: CancellationToken,
-) -> Result<(Server, mpsc::Receiver<Presence>), StartError> {
+) -> Result<(Server, mpsc::Receiver<Presence>, mpsc::Receiver<Change>), StartError> {
     let store = Store::open(&config.data_dir.join("firedrill.db")).await?;
     let live = LiveFeed::new();
     let timeline = Timeline::new(store.clone(), store.newest_sequence().await?, live.clone());
@@ -126,9 +128,22 @@ async fn assemble(
         shutdown: shutdown.clone(),
     })
     .await?;
-    let parts =
-        Parts { config, store, fleet, keepers, timeline, live, shutdown, authority, link_address, halted, access };
-    Ok((Server::new(parts), presence))
+    let (attack_changes, changes) = Changes::new();
+    let parts = Parts {
+        config,
+        store,
+        fleet,
+        keepers,
+        timeline,
+        live,
+        shutdown,
+        authority,
+        link_address,
+        halted,
+        access,
+        attack_changes,
+    };
+    Ok((Server::new(parts), presence, changes))
 }
 
 async fn listen(address: SocketAddr, setting: &'static str) -> Result<TcpListener, StartError> {

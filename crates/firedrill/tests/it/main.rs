@@ -18,3 +18,4 @@ mod fleet_planted;
 mod fleet_region;
 mod local_attack;
 mod sandbox;
+mod server_kills;

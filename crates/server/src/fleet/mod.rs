@@ -9,6 +9,7 @@ pub(crate) use session::{PING_EVERY, Pending, Session};
 use crate::clock::now;
 use firedrill_api::http::HostView;
 use firedrill_api::link::{Answer, Hello, HostObservation, Order};
+use firedrill_model::attack::AttackReport;
 use firedrill_model::command::FailureKind;
 use firedrill_model::{ClusterName, CommandFailure, Generation, HostName, Span, Timestamp};
 use firedrill_store::HostRecord;
@@ -17,8 +18,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
 
-/// Hosts whose link came or went and whose keepers have not been told yet: far more than there are hosts.
-const PRESENCE_MAX: usize = 4096;
+/// Links that came or went and whose keepers have not been told yet: several for each host of the largest fleet, which
+/// connects all at once after a restart.
+const PRESENCE_MAX: usize = 65_536;
 
 /// Something to ask of an agent.
 #[derive(Debug, Clone)]
@@ -111,10 +113,11 @@ impl Fleet {
         self.lock().get(host)?.session.clone().filter(|session| session.number() == number && !session.has_ended())
     }
 
-    /// Opens a session for a host and ends its previous one.
-    pub(crate) fn open(&self, record: HostRecord, hello: Hello) -> Arc<Session> {
+    /// Opens a session for a host and ends its previous one. `unaccounted` are attacks that should be in place there and
+    /// of which its hello says nothing.
+    pub(crate) fn open(&self, record: HostRecord, hello: Hello, unaccounted: Vec<AttackReport>) -> Arc<Session> {
         let number = self.next_session.fetch_add(1, Ordering::Relaxed);
-        let session = Session::new(number, record.name.clone(), hello, self.presence.clone());
+        let session = Session::new(number, record.name.clone(), (hello, unaccounted), self.presence.clone());
         let previous = {
             let mut hosts = self.lock();
             let known = hosts.entry(record.name.clone()).or_default();

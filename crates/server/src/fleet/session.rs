@@ -3,6 +3,7 @@
 use super::{Call, Presence};
 use crate::clock::now;
 use firedrill_api::link::{Answer, Downward, Hello, Instruction};
+use firedrill_model::attack::AttackReport;
 use firedrill_model::command::FailureKind;
 use firedrill_model::{CommandFailure, HostName, InstructionId, Span, Timestamp};
 use std::collections::HashMap;
@@ -31,6 +32,7 @@ pub(crate) struct Session {
     number: u64,
     host: HostName,
     hello: Hello,
+    unaccounted: Vec<AttackReport>,
     queue: mpsc::Sender<Downward>,
     /// Taken by the request that holds the stream open.
     stream: Mutex<Option<mpsc::Receiver<Downward>>>,
@@ -42,12 +44,18 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(number: u64, host: HostName, hello: Hello, presence: mpsc::Sender<Presence>) -> Arc<Self> {
+    pub(super) fn new(
+        number: u64,
+        host: HostName,
+        (hello, unaccounted): (Hello, Vec<AttackReport>),
+        presence: mpsc::Sender<Presence>,
+    ) -> Arc<Self> {
         let (queue, stream) = mpsc::channel(QUEUE_MAX);
         Arc::new(Self {
             number,
             host,
             hello,
+            unaccounted,
             queue,
             stream: Mutex::new(Some(stream)),
             pending: Mutex::default(),
@@ -71,6 +79,11 @@ impl Session {
     /// How it was opened.
     pub(crate) fn hello(&self) -> &Hello {
         &self.hello
+    }
+
+    /// Attacks that should have been in place on the host when it was opened, and of which the hello says nothing.
+    pub(crate) fn unaccounted(&self) -> &[AttackReport] {
+        &self.unaccounted
     }
 
     /// The stream is open and the session has not ended.

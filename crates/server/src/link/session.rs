@@ -1,6 +1,7 @@
 //! Hello and the stream.
 
 use super::Caller;
+use crate::attacks;
 use crate::clock::now;
 use crate::fleet::{PING_EVERY, Session};
 use crate::problem::{CERTIFICATE, Failure, LINK_VERSION, SESSION, problem};
@@ -69,7 +70,8 @@ pub(super) async fn hello(
         gateway_of: hello.gateway_of.clone(),
     };
     server.store.save_host(&record, now()).await?;
-    let session = server.fleet.open(record, hello);
+    let unaccounted = attacks::unaccounted(&server, &record.name, &hello).await?;
+    let session = server.fleet.open(record, hello, unaccounted);
     let lease_ms = u64::try_from(server.config.lease.as_millis()).unwrap_or(u64::MAX);
     Ok(Json(Welcome { session: session.number(), at: now(), lease_ms }))
 }

@@ -6,6 +6,7 @@ mod agent;
 mod attacks;
 mod audit;
 mod cluster;
+mod crowd;
 mod enrolment;
 mod events;
 mod fixture;
