@@ -97,15 +97,15 @@ pub struct Setting {
     pub link: SocketAddr,
     /// From which address of this machine; `None`: the usual one.
     pub from: Option<IpAddr>,
-    /// How often it reports, if there is nothing to say.
-    pub beat: Duration,
+    /// How often it reports, if there is nothing to say; `None`: as the server asks.
+    pub beat: Option<Duration>,
 }
 
 impl Setting {
     /// From the usual address, five reports a second.
     #[must_use]
     pub fn new(link: SocketAddr) -> Self {
-        Self { link, from: None, beat: Duration::from_millis(200) }
+        Self { link, from: None, beat: Some(Duration::from_millis(200)) }
     }
 }
 
@@ -143,16 +143,11 @@ impl Agent {
     ///
     /// # Errors
     /// The server refuses (a [`Refused`]), or cannot be reached.
-    pub async fn connect(
-        setting: &Setting,
-        identity: Identity,
-        hello: &Hello,
-        script: Script,
-    ) -> anyhow::Result<Self> {
+    pub async fn connect(setting: &Setting, identity: Identity, hello: &Hello, script: Script) -> anyhow::Result<Self> {
         let tls = identity.tls()?;
         let Setting { link: address, from, beat } = setting.clone();
         let mut lane = Connection::open(address, from, &tls).await?;
-        let Welcome { session, .. } = Refused::unless(lane.post("/link/v1/hello", hello).await?)?;
+        let Welcome { session, beat_ms, .. } = Refused::unless(lane.post("/link/v1/hello", hello).await?)?;
         let (connection, stream) = open_stream(address, from, &tls, session).await?;
         let path = format!("/link/v1/report?session={session}").into();
         let link = Link { lane: Arc::new(tokio::sync::Mutex::new(lane)), path };
@@ -160,6 +155,7 @@ impl Agent {
         let reading = read(connection, stream, script, link.clone(), Arc::clone(&instructions));
         let reader = tokio::spawn(reading);
         let beating = link.clone();
+        let beat = beat.unwrap_or(Duration::from_millis(beat_ms));
         let beats = tokio::spawn(async move {
             while beating.report(Vec::new()).await.is_success() {
                 tokio::time::sleep(beat).await;

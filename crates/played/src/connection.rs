@@ -77,8 +77,7 @@ impl Connection {
         }
         let stream = socket.connect(link).await.with_context(|| format!("no link at {link}"))?;
         stream.set_nodelay(true)?;
-        let stream =
-            TlsConnector::from(Arc::clone(tls)).connect(ServerName::try_from(SERVER_NAME)?, stream).await?;
+        let stream = TlsConnector::from(Arc::clone(tls)).connect(ServerName::try_from(SERVER_NAME)?, stream).await?;
         let (sender, driver) =
             http1::Builder::new().max_buf_size(BUFFER_BYTES_MAX).handshake(TokioIo::new(stream)).await?;
         // Who waits for an answer gets the same error.

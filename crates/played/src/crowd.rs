@@ -23,9 +23,7 @@ use std::time::{Duration, Instant};
 /// Connections of one played agent.
 const CONNECTIONS: u64 = 2;
 /// Descriptors of a process that are no connections of agents.
-const OTHER_DESCRIPTORS: u64 = 200;
-/// As the real agent.
-const BEAT: Duration = Duration::from_millis(500);
+const OTHER_DESCRIPTORS: u64 = 300;
 /// Handshakes at once: more would only wait for each other.
 const AT_ONCE: usize = 64;
 /// Comings and goings are over before anything is measured.
@@ -179,13 +177,12 @@ async fn connect_all(
             let [_, high, middle, low] = u32::try_from(number)?.to_be_bytes();
             // 127.1.0.0 upwards: on one address there are fewer ports than there are connections.
             let from = IpAddr::V4(Ipv4Addr::new(127, high + 1, middle, low));
-            let setting = Setting { link: server.link(), from: Some(from), beat: BEAT };
+            let setting = Setting { link: server.link(), from: Some(from), beat: None };
             let mut greeting = hello(&identity.host);
             greeting.address = from;
             let script = willing(identity.host.clone(), move |report| {
                 let mut last = lock(&last);
-                let of_state =
-                    if report.state == AttackState::Active { &mut last.put_in } else { &mut last.taken_out };
+                let of_state = if report.state == AttackState::Active { &mut last.put_in } else { &mut last.taken_out };
                 *of_state = (of_state.0 + 1, Some(Instant::now()));
             });
             Agent::connect(&setting, identity, &greeting, script).await

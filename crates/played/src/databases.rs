@@ -96,14 +96,7 @@ pub fn look(databases: &Databases, node: &NodeName) -> NodeObservation {
     } else {
         (ProcessState::Running { pid: 7, stopped: false }, Some(status(&database, ackers)))
     };
-    NodeObservation {
-        node: node.clone(),
-        process,
-        status,
-        unanswered_for: Span::ZERO,
-        error: None,
-        disk_trouble: None,
-    }
+    NodeObservation { node: node.clone(), process, status, unanswered_for: Span::ZERO, error: None, disk_trouble: None }
 }
 
 fn status(database: &Database, ackers: usize) -> ServerStatus {

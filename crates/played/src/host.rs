@@ -60,7 +60,6 @@ impl Host {
     }
 
     /// How it stands now.
-    #[must_use]
     pub fn standing(&self) -> MutexGuard<'_, Standing> {
         lock(&self.standing)
     }

@@ -7,6 +7,9 @@ use std::time::Duration;
 /// Without a sign of the server for this long agents take their faults out.
 pub const LEASE: Duration = Duration::from_secs(10);
 
+/// Enough for a thousand agents, without asking how many files may be open.
+const LINK_CONNECTIONS: usize = 4096;
+
 /// The settings of one server.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
@@ -20,6 +23,8 @@ pub struct ServerConfig {
     pub link_advertised: Option<SocketAddr>,
     /// Without a sign of the server for this long agents take their faults out.
     pub lease: Duration,
+    /// Connections of agents that are open at once; an agent holds three or four.
+    pub link_connections: usize,
     /// A proxy in front ends TLS and names the caller's address: cookies are for TLS alone.
     pub behind_tls_proxy: bool,
 }
@@ -28,6 +33,14 @@ impl ServerConfig {
     /// With the usual lease.
     #[must_use]
     pub fn new(data_dir: PathBuf, http: SocketAddr, link: SocketAddr) -> Self {
-        Self { data_dir, http, link, link_advertised: None, lease: LEASE, behind_tls_proxy: false }
+        Self {
+            data_dir,
+            http,
+            link,
+            link_advertised: None,
+            lease: LEASE,
+            link_connections: LINK_CONNECTIONS,
+            behind_tls_proxy: false,
+        }
     }
 }

@@ -94,7 +94,8 @@ pub async fn start(config: ServerConfig, shutdown: CancellationToken) -> Result<
     server.timeline.append(Severity::Info, EventKind::Server, text, Scope::default()).await;
 
     tasks.spawn(link::follow_presence(Arc::clone(&server), presence, shutdown.clone()));
-    tasks.spawn(link::listen(link_listener, tls, link::router(Arc::clone(&server)), shutdown.clone()));
+    let most = server.config.link_connections;
+    tasks.spawn(link::listen(link_listener, tls, link::router(Arc::clone(&server)), most, shutdown.clone()));
     tasks.spawn(schedules::follow(Arc::clone(&server), shutdown.clone()));
     tasks.spawn(serve_http(http_listener, http::router(Arc::clone(&server)), shutdown));
     tracing::info!(%http, %link, data_dir = %server.config.data_dir.display(), "server started");

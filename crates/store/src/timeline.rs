@@ -2,9 +2,9 @@
 
 use crate::{ROWS_MAX, Store, StoreError, document};
 use firedrill_model::{ClusterName, RunId, TimelineEvent};
-use sqlx::{QueryBuilder, Row};
 use sqlx::query::Query;
 use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteRow};
+use sqlx::{QueryBuilder, Row};
 
 /// Which lines are meant; none of the conditions: all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,10 +45,8 @@ pub(crate) fn insert_all(events: &[TimelineEvent]) -> Result<QueryBuilder<Sqlite
 pub(crate) fn all_numbered(events: &[TimelineEvent], rows: &[SqliteRow]) -> Vec<TimelineEvent> {
     let mut numbers: Vec<i64> = rows.iter().map(|row| row.get("sequence")).collect();
     numbers.sort_unstable();
-    let numbered = |(event, number): (&TimelineEvent, i64)| TimelineEvent {
-        sequence: number.cast_unsigned(),
-        ..event.clone()
-    };
+    let numbered =
+        |(event, number): (&TimelineEvent, i64)| TimelineEvent { sequence: number.cast_unsigned(), ..event.clone() };
     events.iter().zip(numbers).map(numbered).collect()
 }
 

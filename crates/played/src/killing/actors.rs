@@ -62,7 +62,7 @@ async fn attack(scene: Arc<Scene>, mut random: SmallRng) {
         let duration = Span::millis(random.random_range(BY_HAND_MS));
         let (fault, target) = match random.random_range(0..3) {
             0 => (Fault::new("pause"), "role=replica"),
-            1 => (Fault::new("cpu").with("load", 10), "kind=played"),
+            1 => (Fault::new("cpu").with("load", 10), "tag.kind=played"),
             _ => (Fault::new("pause"), "role=primary"),
         };
         let (Ok(cluster), Ok(target)) = (cluster(), target.parse()) else { return };

@@ -118,11 +118,10 @@ pub(crate) async fn at_the_end(scene: &Scene) -> anyhow::Result<()> {
         Ok(scene.hosts.iter().all(|host| host.standing().in_place.is_empty()).then_some(()))
     })
     .await?;
-    until("the server counts no attack as open", || async {
-        Ok((open_attacks(scene.http).await? == 0).then_some(()))
-    })
-    .await?;
-    until("every run has ended", || async { Ok(scene.client.status().await?.running.is_empty().then_some(())) }).await?;
+    until("the server counts no attack as open", || async { Ok((open_attacks(scene.http).await? == 0).then_some(())) })
+        .await?;
+    until("every run has ended", || async { Ok(scene.client.status().await?.running.is_empty().then_some(())) })
+        .await?;
     runs(scene).await?;
     for host in &scene.hosts {
         let standing = host.standing();

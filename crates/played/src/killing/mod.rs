@@ -108,8 +108,8 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Tally> {
         tally.with_faults += u32::from(seen.faults > 0);
         // Every call that was under way has failed.
         let closed = scene.gate.write().await;
-        tally.with_runs += u32::from(server.restart().await.with_context(failed)?.runs_interrupted);
         let started = Instant::now();
+        tally.with_runs += u32::from(server.restart().await.with_context(failed)?.runs_interrupted);
         check::after(&scene).await.with_context(failed)?;
         tally.settled_max = tally.settled_max.max(started.elapsed());
         tally.kills += 1;
@@ -137,10 +137,11 @@ async fn prepare(server: &Server) -> anyhow::Result<Scene> {
         let token = client.token(&host).await?;
         let identity = enrol(server.link(), &authority, &host, &token.token).await?;
         let node = (name != GATEWAY).then(|| name.parse().map(|node| (databases.clone(), node))).transpose()?;
-        let setting = Setting { beat: Duration::from_millis(500), ..Setting::new(server.link()) };
+        let setting = Setting { beat: None, ..Setting::new(server.link()) };
         hosts.push(Host::start(setting, identity, node));
     }
-    let scene = Scene { client, http: server.http(), hosts, truth: Truth::default(), gate: tokio::sync::RwLock::default() };
+    let scene =
+        Scene { client, http: server.http(), hosts, truth: Truth::default(), gate: tokio::sync::RwLock::default() };
     until("the cluster is whole", || async {
         let view = scene.client.cluster(&cluster()?).await?;
         Ok(view.fully_redundant.then_some(()))

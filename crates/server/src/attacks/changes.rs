@@ -70,8 +70,7 @@ pub(crate) async fn follow(server: Arc<Server>, mut changes: mpsc::Receiver<Chan
         if came == 0 {
             return;
         }
-        let (records, told): (Vec<_>, Vec<_>) =
-            batch.drain(..).map(|change| (change.records, change.stored)).unzip();
+        let (records, told): (Vec<_>, Vec<_>) = batch.drain(..).map(|change| (change.records, change.stored)).unzip();
         store(&server, records.into_iter().flatten().collect()).await;
         for stored in told {
             // Who has asked may have gone away.

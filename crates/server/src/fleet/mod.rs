@@ -4,7 +4,7 @@
 
 mod session;
 
-pub(crate) use session::{PING_EVERY, Pending, Session};
+pub(crate) use session::{Pending, Session};
 
 use crate::clock::now;
 use firedrill_api::http::HostView;
@@ -114,10 +114,16 @@ impl Fleet {
     }
 
     /// Opens a session for a host and ends its previous one. `unaccounted` are attacks that should be in place there and
-    /// of which its hello says nothing.
-    pub(crate) fn open(&self, record: HostRecord, hello: Hello, unaccounted: Vec<AttackReport>) -> Arc<Session> {
+    /// of which its hello says nothing; a host that `concerns_a_keeper` is listened to more closely in a large fleet.
+    pub(crate) fn open(
+        &self,
+        record: HostRecord,
+        (hello, unaccounted): (Hello, Vec<AttackReport>),
+        concerns_a_keeper: bool,
+    ) -> Arc<Session> {
         let number = self.next_session.fetch_add(1, Ordering::Relaxed);
-        let session = Session::new(number, record.name.clone(), (hello, unaccounted), self.presence.clone());
+        let beat = session::beat(concerns_a_keeper, self.lock().len());
+        let session = Session::new(number, record.name.clone(), (hello, unaccounted), beat, self.presence.clone());
         let previous = {
             let mut hosts = self.lock();
             let known = hosts.entry(record.name.clone()).or_default();
@@ -130,6 +136,13 @@ impl Fleet {
         }
         session.watch_silence();
         session
+    }
+
+    /// Has hosts connect anew that are listened to less closely than they deserve now.
+    pub(crate) fn quicken<'a>(&self, hosts: impl IntoIterator<Item = &'a HostName>) {
+        for session in hosts.into_iter().filter_map(|host| self.session(host)).filter(|session| session.is_slow()) {
+            session.end("its host is of a cluster now");
+        }
     }
 
     /// Keeps what was seen of a host.

@@ -1,9 +1,9 @@
 //! Played agents, connected to the server of a test.
 
 use crate::fixture::{Fixture, WITHIN, until};
-pub(crate) use firedrill_played::{Identity, Link, Script, hello, obliging};
 use firedrill_api::http::Problem;
 use firedrill_api::link::{Hello, Order, Welcome};
+pub(crate) use firedrill_played::{Identity, Link, Script, hello, obliging};
 use firedrill_played::{Refused, Setting};
 use reqwest::{Certificate, StatusCode};
 use std::ops::Deref;

@@ -2,15 +2,13 @@
 
 use crate::agent::{Agent, Link};
 use crate::fixture::{Fixture, until};
-pub(crate) use firedrill_played::Databases as Played;
 use firedrill_api::http::{Live, RegisterCluster};
 use firedrill_api::link::Upward;
 use firedrill_model::cluster::{Endpoint, NodeSpec, Policy};
 use firedrill_model::operation::OperationState;
 use firedrill_model::workload::Login;
-use firedrill_model::{
-    ClusterName, ClusterSpec, NodeName, OperationKind, Role,
-};
+use firedrill_model::{ClusterName, ClusterSpec, NodeName, OperationKind, Role};
+pub(crate) use firedrill_played::Databases as Played;
 use firedrill_store::KeeperCommit;
 use futures_util::StreamExt;
 use std::time::Duration;
@@ -194,7 +192,9 @@ async fn an_agent_speaks_for_the_nodes_of_its_own_host_only() {
     let liar = Agent::connect(&fixture, "east-2", Played::default().script("east-2".parse().expect("a name"))).await;
     fixture.client.register_cluster(&register()).await.expect("registered");
     let seen = Played::default();
-    let look = |node: &str| Upward::Observation { observation: Box::new(firedrill_played::look(&seen, &node.parse().expect("a name"))) };
+    let look = |node: &str| Upward::Observation {
+        observation: Box::new(firedrill_played::look(&seen, &node.parse().expect("a name"))),
+    };
     liar.report(vec![look("east-1"), look("east-2")]).await;
     let view = until("the observation", async || {
         let view = fixture.client.cluster(&shop()).await.expect("a view");

@@ -111,7 +111,10 @@ async fn changes_of_many_attacks_are_stored_at_once_with_their_lines_in_order() 
     let lines: Vec<_> = (0..=MANY).map(|at| event(&at.to_string(), None, None)).collect();
     let told = store.change_attacks(&changes, &lines).await.expect("stored");
     assert!(told.iter().zip(&told[1..]).all(|(one, two)| one.sequence < two.sequence));
-    assert_eq!(told.iter().map(|line| &line.text).collect::<Vec<_>>(), lines.iter().map(|l| &l.text).collect::<Vec<_>>());
+    assert_eq!(
+        told.iter().map(|line| &line.text).collect::<Vec<_>>(),
+        lines.iter().map(|l| &l.text).collect::<Vec<_>>()
+    );
     let read = store.events_after(told[1000].sequence, &Default::default(), 1).await.expect("read");
     assert_eq!(read[0], told[1001]);
     assert_eq!(store.open_attacks().await.expect("read").len(), 1233);
