@@ -45,7 +45,7 @@ async fn overrides_and_choices_are_kept() {
     assert_eq!(fixture.store.choice(&id).await.expect("read"), None);
     let chosen = Chosen { target: "role=replica".to_owned(), seed: 7, by: "ann".to_owned(), approved_by: None };
     let begun = crate::records::attack("one", AttackState::Preparing, 1);
-    fixture.store.begin_attacks(&[begun.clone()], &chosen).await.expect("stored");
+    fixture.store.begin_attacks(std::slice::from_ref(&begun), &chosen).await.expect("stored");
     assert_eq!(fixture.store.open_attacks().await.expect("read"), [begun]);
     assert_eq!(fixture.reopened().await.choice(&id).await.expect("read"), Some(chosen));
 }
