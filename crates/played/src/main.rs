@@ -49,8 +49,8 @@ fn main() -> anyhow::Result<()> {
         }
         "crowd" => {
             let plan = crowd::Plan { program, dir: at, agents, rounds };
-            let measured = runtime.block_on(crowd::run(&plan));
-            measured.and_then(|figures| Ok(println!("{}", serde_json::to_string(&figures)?)))
+            let printed = runtime.block_on(crowd::run(&plan)).and_then(|figures| Ok(serde_json::to_string(&figures)?));
+            printed.map(|text| println!("{text}"))
         }
         _ => bail!("say what to do: `kills` or `crowd`"),
     };
