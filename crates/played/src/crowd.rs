@@ -4,7 +4,7 @@
 use crate::agent::{Agent, Setting, hello, willing};
 use crate::identity::{Identity, enrol};
 use crate::killing::spec;
-use crate::process::Server;
+use crate::process::{Server, gauge};
 use crate::until;
 use anyhow::{Context, ensure};
 use firedrill_api::client::Client;
@@ -102,8 +102,7 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Figures> {
     let began = Instant::now();
     let _agents = connect_all(&server, identities, &last).await?;
     until("the server counts all as connected", || async {
-        let connected = client.hosts().await?.iter().filter(|host| host.connected).count();
-        Ok((connected == agents as usize).then_some(()))
+        Ok((gauge(server.http(), "firedrill_hosts_connected").await? == u64::from(agents)).then_some(()))
     })
     .await?;
     let connected_after = began.elapsed().as_secs_f64();

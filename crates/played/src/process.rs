@@ -3,12 +3,14 @@
 #![allow(clippy::disallowed_methods, reason = "the program is started as a user does, with nothing of ours in between")]
 
 use crate::until;
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use firedrill_api::client::Client;
 use std::fs::{File, OpenOptions};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 /// A server with its state directory, always at the same addresses.
 #[derive(Debug)]
@@ -110,4 +112,15 @@ fn spawn(program: &Path, data: &Path, log: &Path, http: SocketAddr, link: Socket
         .stderr(log)
         .spawn()
         .with_context(|| format!("cannot start {}", program.display()))
+}
+
+/// The sum of one gauge of the server's metrics over all its labels: lists come page by page, this is of everything.
+pub(crate) async fn gauge(http: SocketAddr, name: &str) -> anyhow::Result<u64> {
+    let mut stream = TcpStream::connect(http).await?;
+    stream.write_all(b"GET /metrics HTTP/1.0\r\nhost: localhost\r\n\r\n").await?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await?;
+    ensure!(text.contains("firedrill_build"), "no metrics but {text}");
+    let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
+    text.lines().filter(of_name).map(|line| Ok(line.rsplit(' ').next().unwrap_or_default().parse::<u64>()?)).sum()
 }

@@ -2,16 +2,14 @@
 
 use super::Scene;
 use super::truth::Known;
+use crate::process::gauge;
 use crate::until;
 use anyhow::{Context, bail, ensure};
 use firedrill_api::client::TimelineQuery;
 use firedrill_model::report::RunState;
 use firedrill_model::{AttackId, TimelineEvent, Verdict};
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 /// A fault whose deadline is nearer than this is one by hand, which its own deadline takes out.
 const BY_HAND_WITHIN: Duration = Duration::from_secs(5);
@@ -118,8 +116,10 @@ pub(crate) async fn at_the_end(scene: &Scene) -> anyhow::Result<()> {
         Ok(scene.hosts.iter().all(|host| host.standing().in_place.is_empty()).then_some(()))
     })
     .await?;
-    until("the server counts no attack as open", || async { Ok((open_attacks(scene.http).await? == 0).then_some(())) })
-        .await?;
+    until("the server counts no attack as open", || async {
+        Ok((gauge(scene.http, "firedrill_attacks_open").await? == 0).then_some(()))
+    })
+    .await?;
     until("every run has ended", || async { Ok(scene.client.status().await?.running.is_empty().then_some(())) })
         .await?;
     runs(scene).await?;
@@ -129,15 +129,4 @@ pub(crate) async fn at_the_end(scene: &Scene) -> anyhow::Result<()> {
         ensure!(left.is_none(), "host {} still has {left:?}", host.name());
     }
     lines(scene, 0).await
-}
-
-/// What the server's metrics count as open, of all that there ever was.
-async fn open_attacks(http: SocketAddr) -> anyhow::Result<u64> {
-    let mut stream = TcpStream::connect(http).await?;
-    stream.write_all(b"GET /metrics HTTP/1.0\r\nhost: localhost\r\n\r\n").await?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text).await?;
-    ensure!(text.contains("firedrill_build"), "no metrics but {text}");
-    let lines = text.lines().filter(|line| line.starts_with("firedrill_attacks_open{"));
-    lines.map(|line| Ok(line.rsplit(' ').next().unwrap_or_default().parse::<u64>()?)).sum()
 }
