@@ -5,6 +5,7 @@
 //! by people, tests are what fails.
 
 mod attacks;
+mod control;
 mod copy;
 mod examples;
 mod failover;
@@ -42,6 +43,8 @@ const BENCHES: &[Bench] = &[
     Bench { name: "attacks", about: "from start to fault in place, from halt to faults gone", run: attacks::speed },
     Bench { name: "clone", about: "a clone of 1 GiB against plain mariadb-backup", run: copy::clone },
     Bench { name: "idle", about: "memory and processor of idle agents", run: idle::agents },
+    Bench { name: "server-kills", about: "SIGKILL of the server at random moments", run: control::kills },
+    Bench { name: "crowd", about: "one server with 100, 1,000 and 10,000 agents", run: control::crowd },
     Bench { name: "gateway", about: "the gateway against HAProxy and no proxy", run: examples::gateway },
     Bench { name: "storage", about: "a storage layer without a fault against none", run: examples::storage },
     Bench { name: "ledger", about: "the check of 10 million operations", run: examples::ledger },

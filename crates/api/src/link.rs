@@ -72,13 +72,21 @@ pub struct Welcome {
     pub at: Timestamp,
     /// Without a sign of the server for this long the agent takes out its attacks (design, rule 1), milliseconds.
     pub lease_ms: u64,
+    /// Either side says something at least this often, milliseconds; more often than the usual 500 never.
+    #[serde(default = "usual_beat")]
+    pub beat_ms: u64,
+}
+
+/// What servers and agents kept to before they agreed on it.
+const fn usual_beat() -> u64 {
+    500
 }
 
 /// From the server to the agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "message")]
 pub enum Downward {
-    /// Sent every 500 ms: keeps the lease and carries the server's clock.
+    /// Sent every beat: keeps the lease and carries the server's clock.
     Ping {
         /// The server's clock.
         at: Timestamp,

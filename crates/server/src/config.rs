@@ -8,6 +8,9 @@ use std::time::Duration;
 /// Without a sign of the server for this long agents take their faults out.
 pub const LEASE: Duration = Duration::from_secs(10);
 
+/// Enough for a thousand agents, without asking how many files may be open.
+const LINK_CONNECTIONS: usize = 4096;
+
 /// The settings of one server.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
@@ -21,6 +24,8 @@ pub struct ServerConfig {
     pub link_advertised: Option<SocketAddr>,
     /// Without a sign of the server for this long agents take their faults out.
     pub lease: Duration,
+    /// Connections of agents that are open at once; an agent holds three or four.
+    pub link_connections: usize,
     /// A proxy in front ends TLS and names the caller's address: cookies are for TLS alone.
     pub behind_tls_proxy: bool,
     /// Where probes of experiments may lead this server.
@@ -37,6 +42,7 @@ impl ServerConfig {
             link,
             link_advertised: None,
             lease: LEASE,
+            link_connections: LINK_CONNECTIONS,
             behind_tls_proxy: false,
             probe_destinations: Destinations::default(),
         }

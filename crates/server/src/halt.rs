@@ -7,7 +7,7 @@ use crate::server::Server;
 use crate::{access, attacks};
 use firedrill_api::http::{Done, Halted, Problem};
 use firedrill_api::link::{Answer, Order};
-use firedrill_model::attack::AttackReport;
+use firedrill_model::attack::{AttackReport, AttackState};
 use firedrill_model::message::Topic;
 use firedrill_model::timeline::{EventKind, Scope};
 use firedrill_model::{HostName, Severity, Span};
@@ -30,24 +30,27 @@ pub async fn halt(server: &Server, reason: &str) -> Result<Halted, Problem> {
     let began = now();
     // Before anything else, so that nothing begins behind the halt.
     server.set_halted(Some(reason));
-    let stored = server.store.set_halt(reason, began).await;
     let runs = server.runs.halt_all(reason);
     let known: Vec<HostName> = server.fleet.records().into_iter().map(|record| record.name).collect();
-    let answers = join_all(known.iter().map(|host| halt_host(server, host, reason))).await;
-    let took = now().since(began);
-    let mut attacks = Vec::new();
+    // The store may be busy: nobody waits for it before the faults come out.
+    let halting = async {
+        let answers = join_all(known.iter().map(|host| halt_host(server, host, reason))).await;
+        (answers, now().since(began))
+    };
+    let ((answers, took), stored) = tokio::join!(halting, server.store.set_halt(reason, began));
+    let mut reports = Vec::new();
     let mut unreachable = Vec::new();
     for (host, answer) in known.into_iter().zip(answers) {
         match answer {
-            Some(reports) => attacks.extend(reports),
+            Some(of_host) => reports.extend(of_host.into_iter().map(|report| (host.clone(), report))),
             None => unreachable.push(host),
         }
     }
-    for report in &attacks {
-        attacks::reported(server, &report.host.clone(), report.clone()).await;
-    }
+    let attacks: Vec<AttackReport> = reports.iter().map(|(_, report)| report.clone()).collect();
+    attacks::reported(server, reports).await;
+    let out = attacks.iter().filter(|report| report.state == AttackState::Undone).count();
     let text = format!(
-        "halted: {reason}; {} runs stopped, {} attacks taken out in {took}, {} hosts not reached; by {}",
+        "halted: {reason}; {} runs stopped, {out} of {} attacks taken out in {took}, {} hosts not reached; by {}",
         runs.len(),
         attacks.len(),
         unreachable.len(),

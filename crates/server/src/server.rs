@@ -1,6 +1,7 @@
 //! What all parts of a running server share.
 
 use crate::access::AccessControl;
+use crate::attacks::Changes;
 use crate::authority::Authority;
 use crate::clock::now;
 use crate::config::ServerConfig;
@@ -47,8 +48,8 @@ pub struct Server {
     pub shutdown: CancellationToken,
     /// The last change of any attack, after it was stored.
     pub(crate) attack_reports: watch::Sender<Option<AttackReport>>,
-    /// One change of an attack at a time: its answer and its report come together and must count once.
-    pub(crate) attack_changes: tokio::sync::Mutex<()>,
+    /// One change of an attack after the other: its answer and its report come together and must count once.
+    pub(crate) attack_changes: Changes,
     /// One look at the schedules, or change of one, at a time.
     pub(crate) schedule_looks: tokio::sync::Mutex<()>,
     /// One start at a time from the guards' look to the record of what begins, so that no two see the same room.
@@ -83,6 +84,7 @@ pub(crate) struct Parts {
     pub(crate) halted: Option<String>,
     pub(crate) access: AccessControl,
     pub(crate) messages: Messages,
+    pub(crate) attack_changes: Changes,
 }
 
 impl Server {
@@ -100,6 +102,7 @@ impl Server {
             halted,
             access,
             messages,
+            attack_changes,
         } = parts;
         let prober = Prober::new(config.probe_destinations.clone());
         Self {
@@ -116,7 +119,7 @@ impl Server {
             runs: RunRegistry::default(),
             workloads: WorkloadFeed::new(),
             attack_reports: watch::Sender::new(None),
-            attack_changes: tokio::sync::Mutex::default(),
+            attack_changes,
             schedule_looks: tokio::sync::Mutex::default(),
             starting: tokio::sync::Mutex::default(),
             orphans: Orphans::default(),
@@ -129,6 +132,10 @@ impl Server {
 
     pub(crate) fn authority(&self) -> &Authority {
         &self.authority
+    }
+
+    pub(crate) fn started(&self) -> Timestamp {
+        self.started
     }
 
     /// What agents connect to.

@@ -1,6 +1,7 @@
 //! Starting and stopping.
 
 use crate::access::AccessControl;
+use crate::attacks::{self, Change, Changes};
 use crate::authority::Authority;
 use crate::config::ServerConfig;
 use crate::error::StartError;
@@ -86,14 +87,16 @@ pub async fn start(config: ServerConfig, shutdown: CancellationToken) -> Result<
     let tls = link::tls_config(&authority, identity).map_err(authority_failed)?;
 
     let tasks = TaskTracker::new();
-    let (server, presence) = assemble(config, authority, link_address, &tasks, shutdown.clone()).await?;
+    let (server, presence, changes) = assemble(config, authority, link_address, &tasks, shutdown.clone()).await?;
     let server = Arc::new(server);
+    tasks.spawn(attacks::follow_changes(Arc::clone(&server), changes, shutdown.clone()));
     interrupted::settle(&server).await;
     let text = format!("server {} started", env!("CARGO_PKG_VERSION"));
     server.timeline.append(Severity::Info, EventKind::Server, text, Scope::default()).await;
 
     tasks.spawn(link::follow_presence(Arc::clone(&server), presence, shutdown.clone()));
-    tasks.spawn(link::listen(link_listener, tls, link::router(Arc::clone(&server)), shutdown.clone()));
+    let most = server.config.link_connections;
+    tasks.spawn(link::listen(link_listener, tls, link::router(Arc::clone(&server)), most, shutdown.clone()));
     tasks.spawn(schedules::follow(Arc::clone(&server), shutdown.clone()));
     tasks.spawn(messages::follow(Arc::clone(&server), shutdown.clone()));
     tasks.spawn(serve_http(http_listener, http::router(Arc::clone(&server)), shutdown));
@@ -107,7 +110,7 @@ async fn assemble(
     link_address: SocketAddr,
     tasks: &TaskTracker,
     shutdown: CancellationToken,
-) -> Result<(Server, mpsc::Receiver<Presence>), StartError> {
+) -> Result<(Server, mpsc::Receiver<Presence>, mpsc::Receiver<Change>), StartError> {
     let store = Store::open(&config.data_dir.join("firedrill.db")).await?;
     let live = LiveFeed::new();
     let timeline = Timeline::new(store.clone(), store.newest_sequence().await?, live.clone());
@@ -129,6 +132,7 @@ async fn assemble(
         shutdown: shutdown.clone(),
     })
     .await?;
+    let (attack_changes, changes) = Changes::new();
     let parts = Parts {
         config,
         store,
@@ -142,8 +146,9 @@ async fn assemble(
         halted,
         access,
         messages,
+        attack_changes,
     };
-    Ok((Server::new(parts), presence))
+    Ok((Server::new(parts), presence, changes))
 }
 
 async fn listen(address: SocketAddr, setting: &'static str) -> Result<TcpListener, StartError> {

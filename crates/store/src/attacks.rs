@@ -1,11 +1,18 @@
 //! Attacks with their last known state.
 
-use crate::{Page, ROWS_MAX, Store, StoreError, document};
+use crate::{Page, ROWS_MAX, Store, StoreError, document, timeline};
+use firedrill_api::guards::Chosen;
 use firedrill_model::attack::{AttackReport, AttackState};
-use firedrill_model::{AttackId, ClusterName, RunId};
+use firedrill_model::{AttackId, ClusterName, HostName, RunId, TimelineEvent};
 use serde::{Deserialize, Serialize};
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use sqlx::sqlite::{Sqlite, SqliteRow};
+use sqlx::{Connection, QueryBuilder, Row, SqliteConnection};
+use std::collections::BTreeMap;
+
+/// Rows of one statement: SQLite takes 32766 values in one, and a row here has up to seven.
+const ROWS_AT_ONCE: usize = 500;
+/// Open attacks that are read at once: several on each host of the largest fleet that one server holds.
+const OPEN_MAX: u32 = 50_000;
 
 /// One attack on one host, and on whose behalf.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,21 +43,76 @@ impl Store {
     /// # Errors
     /// The store cannot be written.
     pub async fn save_attack(&self, attack: &AttackRecord) -> Result<(), StoreError> {
-        let text = document::write("attack", &attack.report.id.0, attack)?;
-        sqlx::query(
-            "INSERT INTO attacks (id, host, cluster, run, ended, at, document) VALUES ($1, $2, $3, $4, $5, $6, $7)
-             ON CONFLICT (id) DO UPDATE SET ended = excluded.ended, at = excluded.at, document = excluded.document",
-        )
-        .bind(&attack.report.id.0)
-        .bind(attack.report.host.as_str())
-        .bind(attack.cluster.as_ref().map(ClusterName::as_str))
-        .bind(attack.run.as_ref().map(|run| run.0.as_str()))
-        .bind(attack.ended())
-        .bind(attack.report.at.0)
-        .bind(text)
-        .execute(&mut *self.ordinary().await?)
-        .await
-        .map_err(self.failed("storing an attack"))?;
+        self.change_attacks(std::slice::from_ref(attack), &[]).await.map(drop)
+    }
+
+    /// Keeps attacks as they are now, together with what the timeline says of them: all of it or nothing. Gives the
+    /// lines with their numbers. Of several states of one attack the last is kept.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub async fn change_attacks(
+        &self,
+        attacks: &[AttackRecord],
+        lines: &[TimelineEvent],
+    ) -> Result<Vec<TimelineEvent>, StoreError> {
+        let doing = "storing changes of attacks";
+        let mut writer = self.ordinary().await?;
+        let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(self.failed(doing))?;
+        self.upsert(&mut transaction, attacks).await?;
+        let mut numbered = Vec::with_capacity(lines.len());
+        for some in lines.chunks(ROWS_AT_ONCE) {
+            let mut rows = timeline::insert_all(some)?;
+            let rows = rows.build().fetch_all(&mut *transaction).await.map_err(self.failed(doing))?;
+            numbered.extend(timeline::all_numbered(some, &rows));
+        }
+        transaction.commit().await.map_err(self.failed(doing))?;
+        Ok(numbered)
+    }
+
+    /// Keeps attacks that are about to begin, and how their hosts were chosen: all of it or nothing.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub async fn begin_attacks(&self, attacks: &[AttackRecord], chosen: &Chosen) -> Result<(), StoreError> {
+        let doing = "storing attacks that begin";
+        let choice = document::write("choice", "", chosen)?;
+        let mut writer = self.ordinary().await?;
+        let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(self.failed(doing))?;
+        self.upsert(&mut transaction, attacks).await?;
+        for some in attacks.chunks(ROWS_AT_ONCE) {
+            let mut rows = QueryBuilder::<Sqlite>::new("INSERT INTO attack_choices (attack, document) ");
+            rows.push_values(some, |mut row, attack| {
+                row.push_bind(attack.report.id.0.clone()).push_bind(choice.clone());
+            });
+            rows.build().execute(&mut *transaction).await.map_err(self.failed(doing))?;
+        }
+        transaction.commit().await.map_err(self.failed(doing))
+    }
+
+    async fn upsert(&self, connection: &mut SqliteConnection, attacks: &[AttackRecord]) -> Result<(), StoreError> {
+        // The last state of each: one statement must not write a row twice.
+        let last: BTreeMap<&AttackId, &AttackRecord> = attacks.iter().map(|one| (&one.report.id, one)).collect();
+        let last: Vec<&AttackRecord> = last.into_values().collect();
+        for some in last.chunks(ROWS_AT_ONCE) {
+            let texts: Result<Vec<String>, StoreError> =
+                some.iter().map(|attack| document::write("attack", &attack.report.id.0, attack)).collect();
+            let mut rows =
+                QueryBuilder::<Sqlite>::new("INSERT INTO attacks (id, host, cluster, run, ended, at, document) ");
+            rows.push_values(some.iter().zip(texts?), |mut row, (attack, text)| {
+                row.push_bind(attack.report.id.0.clone())
+                    .push_bind(attack.report.host.as_str().to_owned())
+                    .push_bind(attack.cluster.as_ref().map(|cluster| cluster.as_str().to_owned()))
+                    .push_bind(attack.run.as_ref().map(|run| run.0.clone()))
+                    .push_bind(attack.ended())
+                    .push_bind(attack.report.at.0)
+                    .push_bind(text);
+            });
+            rows.push(
+                " ON CONFLICT (id) DO UPDATE SET ended = excluded.ended, at = excluded.at, document = excluded.document",
+            );
+            rows.build().execute(&mut *connection).await.map_err(self.failed("storing attacks"))?;
+        }
         Ok(())
     }
 
@@ -65,6 +127,30 @@ impl Store {
             .await
             .map_err(self.failed("reading an attack"))?;
         row.as_ref().map(read).transpose()
+    }
+
+    /// Those of these attacks that are known.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn attacks_named<'a>(
+        &self,
+        ids: impl IntoIterator<Item = &'a AttackId>,
+    ) -> Result<BTreeMap<AttackId, AttackRecord>, StoreError> {
+        let ids: Vec<&AttackId> = ids.into_iter().collect();
+        let mut known = BTreeMap::new();
+        for some in ids.chunks(ROWS_AT_ONCE) {
+            let mut query = QueryBuilder::<Sqlite>::new("SELECT id, document FROM attacks WHERE id IN ");
+            query.push_tuples(some, |mut one, id| {
+                one.push_bind(id.0.clone());
+            });
+            let rows = query.build().fetch_all(&self.readers).await.map_err(self.failed("reading some attacks"))?;
+            for row in &rows {
+                let record = read(row)?;
+                known.insert(record.report.id.clone(), record);
+            }
+        }
+        Ok(known)
     }
 
     /// Attacks, newest change first; at most `limit` and [`ROWS_MAX`].
@@ -100,17 +186,33 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
-    /// Attacks of which something may still be in place, newest first; at most [`ROWS_MAX`].
+    /// Attacks of which something may still be in place, newest first; at most 50,000.
     ///
     /// # Errors
     /// The store cannot be read.
     pub async fn open_attacks(&self) -> Result<Vec<AttackRecord>, StoreError> {
         let rows =
             sqlx::query("SELECT id, document FROM attacks WHERE NOT ended ORDER BY at DESC, rowid DESC LIMIT $1")
-                .bind(ROWS_MAX)
+                .bind(OPEN_MAX)
                 .fetch_all(&self.readers)
                 .await
                 .map_err(self.failed("reading the open attacks"))?;
+        rows.iter().map(read).collect()
+    }
+
+    /// Attacks of which something may still be in place on one host, newest first; at most [`ROWS_MAX`].
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn open_attacks_on(&self, host: &HostName) -> Result<Vec<AttackRecord>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id, document FROM attacks WHERE host = $1 AND NOT ended ORDER BY at DESC, rowid DESC LIMIT $2",
+        )
+        .bind(host.as_str())
+        .bind(ROWS_MAX)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(self.failed("reading the open attacks of a host"))?;
         rows.iter().map(read).collect()
     }
 }

@@ -74,21 +74,6 @@ impl Store {
         rows.iter().map(|row| document::read("override", row.get("id"), row.get("document"))).collect()
     }
 
-    /// Keeps how the hosts of an attack were chosen.
-    ///
-    /// # Errors
-    /// The store cannot be written.
-    pub async fn save_choice(&self, attack: &AttackId, chosen: &Chosen) -> Result<(), StoreError> {
-        let text = document::write("choice", &attack.0, chosen)?;
-        sqlx::query("INSERT INTO attack_choices (attack, document) VALUES ($1, $2) ON CONFLICT DO NOTHING")
-            .bind(&attack.0)
-            .bind(text)
-            .execute(&mut *self.ordinary().await?)
-            .await
-            .map_err(self.failed("storing how a target was chosen"))?;
-        Ok(())
-    }
-
     /// How the hosts of an attack were chosen.
     ///
     /// # Errors

@@ -2,9 +2,9 @@
 
 use crate::{ROWS_MAX, Store, StoreError, document};
 use firedrill_model::{ClusterName, RunId, TimelineEvent};
-use sqlx::Row;
 use sqlx::query::Query;
 use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteRow};
+use sqlx::{QueryBuilder, Row};
 
 /// Which lines are meant; none of the conditions: all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,6 +23,31 @@ pub(crate) fn insert(event: &TimelineEvent) -> Result<Query<'_, Sqlite, SqliteAr
         .bind(event.scope.cluster.as_ref().map(ClusterName::as_str))
         .bind(event.scope.run.as_ref().map(|run| run.0.as_str()))
         .bind(text))
+}
+
+/// All lines in one statement.
+pub(crate) fn insert_all(events: &[TimelineEvent]) -> Result<QueryBuilder<Sqlite>, StoreError> {
+    let texts: Result<Vec<String>, StoreError> =
+        events.iter().map(|event| document::write("timeline event", "", event)).collect();
+    let mut rows = QueryBuilder::new("INSERT INTO timeline (at, cluster, run, document) ");
+    rows.push_values(events.iter().zip(texts?), |mut row, (event, text)| {
+        row.push_bind(event.at.0)
+            .push_bind(event.scope.cluster.as_ref().map(|cluster| cluster.as_str().to_owned()))
+            .push_bind(event.scope.run.as_ref().map(|run| run.0.clone()))
+            .push_bind(text);
+    });
+    rows.push(" RETURNING sequence");
+    Ok(rows)
+}
+
+/// The lines of [`insert_all`] with their numbers. Rows of one statement are numbered in their order, but need not come
+/// back in it.
+pub(crate) fn all_numbered(events: &[TimelineEvent], rows: &[SqliteRow]) -> Vec<TimelineEvent> {
+    let mut numbers: Vec<i64> = rows.iter().map(|row| row.get("sequence")).collect();
+    numbers.sort_unstable();
+    let numbered =
+        |(event, number): (&TimelineEvent, i64)| TimelineEvent { sequence: number.cast_unsigned(), ..event.clone() };
+    events.iter().zip(numbers).map(numbered).collect()
 }
 
 pub(crate) fn numbered(event: &TimelineEvent, row: &SqliteRow) -> TimelineEvent {

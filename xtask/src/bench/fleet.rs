@@ -33,6 +33,11 @@ impl Ground {
         Ok(ground)
     }
 
+    /// The program that is measured.
+    pub(super) fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// Directory of all that the benchmark writes.
     pub(super) fn home(&self) -> &Path {
         Path::new(HOME)

@@ -20,8 +20,10 @@ use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// Six missed pings: long enough for TCP to repeat lost segments twice at 200 ms latency and 5 % loss.
-const SILENT_AFTER: Duration = Duration::from_secs(3);
+/// So many missed pings: long enough for TCP to repeat lost segments twice at 200 ms latency and 5 % loss.
+const SILENT_BEATS: u32 = 6;
+/// What a server may ask for as a beat; others would make either side take the other for lost.
+const BEATS_MS: std::ops::RangeInclusive<u64> = 100..=2000;
 /// The server answers a hello and begins the stream within this.
 const HELLO_WITHIN: Duration = Duration::from_secs(3);
 
@@ -60,8 +62,8 @@ enum Lost {
     Link(#[from] LinkError),
     #[error(transparent)]
     Hello(LinkError),
-    #[error("the server was silent for {SILENT_AFTER:?}")]
-    Silent,
+    #[error("the server was silent for {0:?}")]
+    Silent(Duration),
     #[error("the server closed the stream")]
     Closed,
     #[error("the stream makes no sense: {0}")]
@@ -146,9 +148,10 @@ async fn session<S: Session>(link: &Link<S>, server: &Server, away: &mut Option<
     let gone_ms = away.take().map(|since| since.elapsed().as_millis());
     tracing::info!(%server, session = welcome.session, gone_ms, "the link is open");
     link.agent.opened();
+    let beat = Duration::from_millis(welcome.beat_ms.clamp(*BEATS_MS.start(), *BEATS_MS.end()));
     let lost = tokio::select! {
-        lost = listen(link, body) => lost,
-        error = uplink::run(link.agent.outbox(), welcome.session, lanes) => Lost::Link(error),
+        lost = listen(link, body, beat * SILENT_BEATS) => lost,
+        error = uplink::run(link.agent.outbox(), welcome.session, beat, lanes) => Lost::Link(error),
     };
     Lost::AfterWelcome(Box::new(lost))
 }
@@ -168,11 +171,11 @@ async fn open_stream<S>(
     Ok((connection, answer.into_body()))
 }
 
-async fn listen<S: Session>(link: &Link<S>, mut body: Incoming) -> Lost {
+async fn listen<S: Session>(link: &Link<S>, mut body: Incoming, silent_after: Duration) -> Lost {
     let mut lines = Lines::default();
     loop {
-        let frame = match timeout(SILENT_AFTER, body.frame()).await {
-            Err(_) => return Lost::Silent,
+        let frame = match timeout(silent_after, body.frame()).await {
+            Err(_) => return Lost::Silent(silent_after),
             Ok(None) => return Lost::Closed,
             Ok(Some(Err(error))) => return Lost::Link(LinkError::broken("reading the stream", error)),
             Ok(Some(Ok(frame))) => frame,

@@ -13,8 +13,6 @@ use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
-/// A report goes out at least this often, if only as a sign of life.
-const REPORT_EVERY: Duration = Duration::from_millis(500);
 /// A report that has no answer after this long has found a broken link; TCP repeats a lost segment several times
 /// within it also at 200 ms latency.
 const REPORT_WITHIN: Duration = Duration::from_secs(5);
@@ -57,8 +55,9 @@ impl Drop for Batch<'_> {
     }
 }
 
-/// Runs until a report cannot be delivered, and says why. The lanes take turns, which keeps both warm.
-pub(crate) async fn run(outbox: &Outbox, session: u64, lanes: [Lane; 2]) -> LinkError {
+/// Runs until a report cannot be delivered, and says why. The lanes take turns, which keeps both warm. A report goes out
+/// at least every `beat`, if only as a sign of life.
+pub(crate) async fn run(outbox: &Outbox, session: u64, beat: Duration, lanes: [Lane; 2]) -> LinkError {
     let path = format!("/link/v1/report?session={session}");
     let mut idle = VecDeque::from(lanes);
     let mut under_way = FuturesUnordered::new();
@@ -72,7 +71,7 @@ pub(crate) async fn run(outbox: &Outbox, session: u64, lanes: [Lane; 2]) -> Link
             };
             if way == Way::Regular {
                 regular_free = false;
-                due = Instant::now() + REPORT_EVERY;
+                due = Instant::now() + beat;
             }
             let batch = Batch { outbox, way, report: Report { items }, settled: false };
             let path = &path;

@@ -7,15 +7,15 @@ use firedrill_model::attack::AttackState;
 
 pub(crate) async fn halt(reason: &str, connect: &Connect) -> anyhow::Result<Outcome> {
     let halted = connect::client(connect).await?.halt(reason).await?;
+    let out = halted.attacks.iter().filter(|attack| attack.state == AttackState::Undone).count();
     let stuck = halted.attacks.iter().any(|attack| attack.state == AttackState::UndoFailed);
     if connect.json {
         output::json(&halted)?;
     } else {
         output::text(&format!(
-            "halted in {}: {} runs stopped, {} attacks taken out; new starts are blocked until `firedrill resume`",
+            "halted in {}: {} runs stopped, {out} attacks taken out; new starts are blocked until `firedrill resume`",
             halted.took,
             halted.runs.len(),
-            halted.attacks.len(),
         ));
         for attack in halted.attacks.iter().filter(|attack| attack.state == AttackState::UndoFailed) {
             eprintln!("NOT taken out on {}: {}: {}", attack.host, attack.fault, attack.evidence);

@@ -4,6 +4,7 @@ use crate::args::Server;
 use crate::exit::Outcome;
 use anyhow::Context;
 use firedrill_host::process::Spawn;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::de::DeserializeOwned;
 use std::ffi::OsString;
 use std::os::fd::AsFd;
@@ -15,6 +16,7 @@ pub(crate) async fn server(args: Server) -> anyhow::Result<Outcome> {
     let mut config = firedrill_server::ServerConfig::new(args.data_dir, args.http, args.link);
     config.behind_tls_proxy = args.behind_tls_proxy;
     config.probe_destinations = firedrill_server::Destinations::only(args.probe_destination);
+    config.link_connections = allow_many_connections();
     firedrill_server::run(config, stopped_by_signal()?).await?;
     Ok(Outcome::done())
 }
@@ -23,6 +25,28 @@ pub(crate) async fn server(args: Server) -> anyhow::Result<Outcome> {
 pub(crate) fn api() -> Outcome {
     crate::output::text(firedrill_server::openapi().trim_end());
     Outcome::done()
+}
+
+/// Descriptors of the server that are no connections of agents: the store, watchers, pages.
+const OTHER_DESCRIPTORS: u64 = 200;
+/// Most connections of agents: four of each in the largest fleet that one server holds.
+const CONNECTIONS_MAX: u64 = 40_000;
+
+/// Raises the limit on open files as far as is allowed without asking; gives how many agents' connections fit below.
+fn allow_many_connections() -> usize {
+    let wanted = CONNECTIONS_MAX + OTHER_DESCRIPTORS;
+    let allowed = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, hard)| {
+        let raised = hard.min(wanted).max(soft);
+        setrlimit(Resource::RLIMIT_NOFILE, raised, hard).map_or(soft, |()| raised)
+    });
+    let connections = allowed.saturating_sub(OTHER_DESCRIPTORS).clamp(64, CONNECTIONS_MAX);
+    if connections < CONNECTIONS_MAX {
+        tracing::info!(
+            "{allowed} files may be open: that is enough for {} agents; raise the limit (LimitNOFILE) for more",
+            connections / 4
+        );
+    }
+    usize::try_from(connections).unwrap_or(usize::MAX)
 }
 
 pub(crate) async fn agent(config: &Path) -> anyhow::Result<Outcome> {

@@ -19,3 +19,4 @@ mod fleet_probes;
 mod fleet_region;
 mod local_attack;
 mod sandbox;
+mod server_kills;

@@ -15,7 +15,7 @@ pub struct Facts {
     pub view: ClusterView,
     /// The operations of `view.operations`.
     pub operations: Vec<OperationFact>,
-    /// Every host that is known, of all clusters and of none.
+    /// Every host that is known, of all clusters and of none, sorted by name.
     pub hosts: Vec<HostFact>,
     /// Faults in place or on their way, everywhere; not those that are over at once.
     pub in_place: Vec<InPlace>,
@@ -93,8 +93,8 @@ pub struct RunStanding {
 impl Facts {
     /// The tags of a host; none when it is not known.
     pub(super) fn tag(&self, host: &HostName, key: &str) -> Option<&str> {
-        let host = self.hosts.iter().find(|known| known.host == *host)?;
-        host.tags.get(key).map(String::as_str)
+        let place = self.hosts.binary_search_by(|known| known.host.cmp(host)).ok()?;
+        self.hosts[place].tags.get(key).map(String::as_str)
     }
 
     /// The hosts under attack once `hosts` are too.

@@ -2,11 +2,15 @@
 //!
 //! **Where to begin**: [`start`] and [`end`]; [`plan()`] says what a start would do.
 
+mod changes;
+mod forgotten;
 mod plan;
 mod resolve;
 #[cfg(test)]
 mod resolve_tests;
 
+pub(crate) use changes::{Change, Changes, follow as follow_changes, keep_all};
+pub(crate) use forgotten::{settle as settle_forgotten, unaccounted};
 pub use plan::plan;
 
 use crate::clock::now;
@@ -29,6 +33,7 @@ use firedrill_model::{
 use firedrill_store::AttackRecord;
 use futures_util::future::join_all;
 use resolve::{Aim, Scene};
+use std::collections::BTreeSet;
 
 /// Putting a fault in place and measuring its effect.
 const INJECT_WITHIN: Span = Span::secs(15);
@@ -59,7 +64,7 @@ pub async fn start(
 ) -> Result<Vec<AttackReport>, Problem> {
     refuse_when_halted(server)?;
     let prepared = prepare(server, cluster, attack, asked.seed).await?;
-    let connected = server.fleet.connected();
+    let connected: BTreeSet<HostName> = server.fleet.connected().into_iter().collect();
     if let Some(aim) = prepared.aims.iter().find(|aim| !connected.contains(&aim.host)) {
         let message = format!(
             "attack {}: the agent of host {} is not connected, so the fault could not be taken out either; nothing was begun",
@@ -93,24 +98,10 @@ async fn reserve(
         by: asked.by.clone(),
         approved_by: asked.approved_by.clone(),
     };
-    let mut reserved: Vec<(Aim, AttackRecord)> = Vec::new();
-    for aim in aims {
-        let report = preparing(&aim);
-        let record = AttackRecord { report, cluster: Some(cluster.clone()), run: run.clone() };
-        let stored = match server.store.save_attack(&record).await {
-            Ok(()) => server.store.save_choice(&record.report.id, &chosen).await,
-            Err(error) => Err(error),
-        };
-        reserved.push((aim, record));
-        if let Err(error) = stored {
-            // Nothing has reached an agent: what was reserved is given back, as far as the store takes it.
-            for (_, record) in reserved {
-                let report = AttackReport { state: AttackState::Refused, ..record.report.clone() };
-                keep(server, AttackRecord { report, ..record }).await;
-            }
-            return Err(store_failed(&error));
-        }
-    }
+    let record = |aim: &Aim| AttackRecord { report: preparing(aim), cluster: Some(cluster.clone()), run: run.clone() };
+    let records: Vec<AttackRecord> = aims.iter().map(record).collect();
+    server.store.begin_attacks(&records, &chosen).await.map_err(|error| store_failed(&error))?;
+    let reserved: Vec<(Aim, AttackRecord)> = aims.into_iter().zip(records).collect();
     if matches!(attack.target.choose, Some(Choice::Random(_))) {
         let hosts: Vec<&str> = reserved.iter().map(|(aim, _)| aim.host.as_str()).collect();
         let text =
@@ -231,7 +222,7 @@ async fn inject(server: &Server, record: AttackRecord, aim: Aim, duration: Span)
         Ok(_) => AttackReport { evidence: "the agent gave an answer of another kind".to_owned(), ..preparing },
         Err(failure) => without_answer(server, preparing, &aim, &failure, sent_at),
     };
-    keep(server, AttackRecord { report: report.clone(), ..record }).await;
+    changes::keep(server, AttackRecord { report: report.clone(), ..record }).await;
     report
 }
 
@@ -277,76 +268,40 @@ pub(crate) async fn undo(server: &Server, attack: &AttackId) -> Result<AttackRep
     let answer = answer.map_err(|failure| agent_failed(&host, &format!("taking attack {attack} out"), &failure))?;
     match answer {
         Answer::Attack { report } => {
-            keep(server, AttackRecord { report: report.clone(), ..record }).await;
+            changes::keep(server, AttackRecord { report: report.clone(), ..record }).await;
             Ok(report)
         }
         _ => Err(problem(crate::problem::AGENT, format!("the agent of host {host} gave an answer of another kind"))),
     }
 }
 
-/// An agent says that an attack has changed. Only the agent of the attack's own host is believed.
-pub(crate) async fn reported(server: &Server, host: &HostName, report: AttackReport) {
-    if report.host != *host {
-        tracing::warn!(%host, attack = %report.id, claimed = %report.host, "a host reported another host's attack");
-        return;
-    }
-    match server.store.attack(&report.id).await {
-        Ok(Some(record)) if record.report.host != *host => {
-            tracing::warn!(%host, attack = %report.id, "a host reported an attack that was aimed at another");
-        }
-        Ok(known) => {
-            let (cluster, run) = known.map_or((None, None), |record| (record.cluster, record.run));
-            keep(server, AttackRecord { report, cluster, run }).await;
-        }
-        Err(error) => tracing::error!(attack = %report.id, error = %chain(&error), "a change of an attack is lost"),
-    }
-}
-
-/// Stores a change and puts it on the timeline, once: the same state comes as an answer and as a report.
-pub(crate) async fn keep(server: &Server, record: AttackRecord) {
-    let id = &record.report.id;
-    let _one_at_a_time = server.attack_changes.lock().await;
-    let before = match server.store.attack(id).await {
-        Ok(before) => before,
+/// An agent says that attacks have changed. Only the agent of an attack's own host is believed.
+pub(crate) async fn reported(server: &Server, reports: Vec<(HostName, AttackReport)>) {
+    let known = match server.store.attacks_named(reports.iter().map(|(_, report)| &report.id)).await {
+        Ok(known) => known,
         Err(error) => {
-            tracing::error!(attack = %id, error = %chain(&error), "a change of an attack is lost");
+            let attacks: Vec<&str> = reports.iter().map(|(_, report)| report.id.0.as_str()).collect();
+            tracing::error!(?attacks, error = %chain(&error), "changes of attacks are lost");
             return;
         }
     };
-    if before.is_some_and(|before| is_old_news(&before.report, &record.report)) {
-        return;
+    let believed = |(host, report): (HostName, AttackReport)| {
+        if report.host != host {
+            tracing::warn!(%host, attack = %report.id, claimed = %report.host, "a host reported another host's attack");
+            return None;
+        }
+        let record = known.get(&report.id);
+        if record.is_some_and(|record| record.report.host != host) {
+            tracing::warn!(%host, attack = %report.id, "a host reported an attack that was aimed at another");
+            return None;
+        }
+        let (cluster, run) = record.map_or((None, None), |record| (record.cluster.clone(), record.run.clone()));
+        Some(AttackRecord { report, cluster, run })
+    };
+    let records: Vec<AttackRecord> = reports.into_iter().filter_map(believed).collect();
+    if !records.is_empty() {
+        keep_all(server, records).await;
     }
-    if let Err(error) = server.store.save_attack(&record).await {
-        tracing::error!(attack = %id, error = %chain(&error), "a change of an attack is not stored");
-    }
-    if let Some((severity, kind, text)) = line(&record.report) {
-        let scope = Scope {
-            cluster: record.cluster,
-            host: Some(record.report.host.clone()),
-            run: record.run,
-            ..Scope::default()
-        };
-        server.timeline.append_event(event(record.report.at, severity, kind, text, scope)).await;
-    }
-    server.attack_reports.send_replace(Some(record.report));
-}
-
-/// A state that is known, or one that an end has overtaken. A better measurement of the same state is news only when
-/// it has another mechanism: the agent's own, after the server's guess.
-fn is_old_news(before: &AttackReport, after: &AttackReport) -> bool {
-    let over = |state| matches!(state, AttackState::Undone | AttackState::Refused);
-    (before.state == after.state && (before.mechanism == after.mechanism || over(after.state)))
-        || (over(before.state) && !over(after.state))
-}
-
-fn event(
-    at: Timestamp,
-    severity: Severity,
-    kind: EventKind,
-    text: String,
-    scope: Scope,
-) -> firedrill_model::TimelineEvent {
-    firedrill_model::TimelineEvent { sequence: 0, at, severity, kind, text, scope }
 }
 
 /// What the timeline says; nothing while an attack is being prepared without trouble.

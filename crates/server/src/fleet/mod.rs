@@ -4,11 +4,12 @@
 
 mod session;
 
-pub(crate) use session::{PING_EVERY, Pending, Session};
+pub(crate) use session::{Pending, Session};
 
 use crate::clock::now;
 use firedrill_api::http::HostView;
 use firedrill_api::link::{Answer, Hello, HostObservation, Order};
+use firedrill_model::attack::AttackReport;
 use firedrill_model::command::FailureKind;
 use firedrill_model::{ClusterName, CommandFailure, Generation, HostName, Span, Timestamp};
 use firedrill_store::HostRecord;
@@ -17,8 +18,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
 
-/// Hosts whose link came or went and whose keepers have not been told yet: far more than there are hosts.
-const PRESENCE_MAX: usize = 4096;
+/// Links that came or went and whose keepers have not been told yet: several for each host of the largest fleet, which
+/// connects all at once after a restart.
+const PRESENCE_MAX: usize = 65_536;
 
 /// Something to ask of an agent.
 #[derive(Debug, Clone)]
@@ -111,10 +113,17 @@ impl Fleet {
         self.lock().get(host)?.session.clone().filter(|session| session.number() == number && !session.has_ended())
     }
 
-    /// Opens a session for a host and ends its previous one.
-    pub(crate) fn open(&self, record: HostRecord, hello: Hello) -> Arc<Session> {
+    /// Opens a session for a host and ends its previous one. `unaccounted` are attacks that should be in place there and
+    /// of which its hello says nothing; a host that `concerns_a_keeper` is listened to more closely in a large fleet.
+    pub(crate) fn open(
+        &self,
+        record: HostRecord,
+        (hello, unaccounted): (Hello, Vec<AttackReport>),
+        concerns_a_keeper: bool,
+    ) -> Arc<Session> {
         let number = self.next_session.fetch_add(1, Ordering::Relaxed);
-        let session = Session::new(number, record.name.clone(), hello, self.presence.clone());
+        let beat = session::beat(concerns_a_keeper, self.lock().len());
+        let session = Session::new(number, record.name.clone(), (hello, unaccounted), beat, self.presence.clone());
         let previous = {
             let mut hosts = self.lock();
             let known = hosts.entry(record.name.clone()).or_default();
@@ -127,6 +136,13 @@ impl Fleet {
         }
         session.watch_silence();
         session
+    }
+
+    /// Has hosts connect anew that are listened to less closely than they deserve now.
+    pub(crate) fn quicken<'a>(&self, hosts: impl IntoIterator<Item = &'a HostName>) {
+        for session in hosts.into_iter().filter_map(|host| self.session(host)).filter(|session| session.is_slow()) {
+            session.end("its host is of a cluster now");
+        }
     }
 
     /// Keeps what was seen of a host.

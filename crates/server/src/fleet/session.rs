@@ -3,6 +3,7 @@
 use super::{Call, Presence};
 use crate::clock::now;
 use firedrill_api::link::{Answer, Downward, Hello, Instruction};
+use firedrill_model::attack::AttackReport;
 use firedrill_model::command::FailureKind;
 use firedrill_model::{CommandFailure, HostName, InstructionId, Span, Timestamp};
 use std::collections::HashMap;
@@ -12,11 +13,16 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-/// How often the server shows that it is there; the agent's lease is many times that.
-pub(crate) const PING_EVERY: Duration = Duration::from_millis(500);
-/// An agent reports at least every 500 ms; four missed reports end the link. Below 1.5 s a link with 200 ms latency
-/// and 5 % loss would be given up now and then.
-const SILENT_AFTER: Duration = Duration::from_secs(2);
+/// How often agent and server show that they are there; the agent's lease is many times that.
+const BEAT: Duration = Duration::from_millis(500);
+/// The longest beat: five of them make the usual lease.
+const BEAT_MAX: Duration = Duration::from_secs(2);
+/// With so many hosts more the beat of those without a database is longer by one: the beats of all of them then cost
+/// the server the same.
+const HOSTS_PER_BEAT: usize = 1000;
+/// So many missed reports end the link. Below 1.5 s a link with 200 ms latency and 5 % loss would be given up now and
+/// then.
+const SILENT_BEATS: u32 = 4;
 /// Instructions on their way to one agent. A promotion needs a handful per host; a full queue means a dead link.
 const QUEUE_MAX: usize = 256;
 /// Instructions without an answer. Each has a deadline, so that the number falls by itself.
@@ -31,6 +37,8 @@ pub(crate) struct Session {
     number: u64,
     host: HostName,
     hello: Hello,
+    unaccounted: Vec<AttackReport>,
+    beat: Duration,
     queue: mpsc::Sender<Downward>,
     /// Taken by the request that holds the stream open.
     stream: Mutex<Option<mpsc::Receiver<Downward>>>,
@@ -42,12 +50,20 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(number: u64, host: HostName, hello: Hello, presence: mpsc::Sender<Presence>) -> Arc<Self> {
+    pub(super) fn new(
+        number: u64,
+        host: HostName,
+        (hello, unaccounted): (Hello, Vec<AttackReport>),
+        beat: Duration,
+        presence: mpsc::Sender<Presence>,
+    ) -> Arc<Self> {
         let (queue, stream) = mpsc::channel(QUEUE_MAX);
         Arc::new(Self {
             number,
             host,
             hello,
+            unaccounted,
+            beat,
             queue,
             stream: Mutex::new(Some(stream)),
             pending: Mutex::default(),
@@ -71,6 +87,21 @@ impl Session {
     /// How it was opened.
     pub(crate) fn hello(&self) -> &Hello {
         &self.hello
+    }
+
+    /// Attacks that should have been in place on the host when it was opened, and of which the hello says nothing.
+    pub(crate) fn unaccounted(&self) -> &[AttackReport] {
+        &self.unaccounted
+    }
+
+    /// How often either side says something.
+    pub(crate) fn beat(&self) -> Duration {
+        self.beat
+    }
+
+    /// Its silence is noticed later than that of others.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.beat > BEAT
     }
 
     /// The stream is open and the session has not ended.
@@ -131,7 +162,8 @@ impl Session {
     pub(super) fn watch_silence(self: &Arc<Self>) {
         let session = Arc::clone(self);
         tokio::spawn(async move {
-            while let Some(left) = SILENT_AFTER.checked_sub(now().since(session.heard()).duration()) {
+            let silent_after = session.beat * SILENT_BEATS;
+            while let Some(left) = silent_after.checked_sub(now().since(session.heard()).duration()) {
                 if left.is_zero() {
                     break;
                 }
@@ -140,7 +172,7 @@ impl Session {
                     () = tokio::time::sleep(left) => {}
                 }
             }
-            session.end("no report for 2 s");
+            session.end(&format!("no report for {silent_after:?}"));
         });
     }
 
@@ -210,6 +242,16 @@ impl Session {
     }
 }
 
+/// The beat of a host in a fleet of that size. A keeper is told at once of the silence of a host that is its concern;
+/// another host may be a little slower to be missed.
+pub(super) fn beat(concerns_a_keeper: bool, hosts: usize) -> Duration {
+    if concerns_a_keeper {
+        return BEAT;
+    }
+    let beats = u32::try_from(hosts.div_ceil(HOSTS_PER_BEAT)).unwrap_or(u32::MAX).max(1);
+    BEAT.saturating_mul(beats).min(BEAT_MAX)
+}
+
 /// An instruction on its way. Dropped, nobody waits for its answer any more; the agent may still carry it out.
 #[derive(Debug)]
 pub(crate) struct Pending {
@@ -238,5 +280,19 @@ impl Pending {
 impl Drop for Pending {
     fn drop(&mut self) {
         self.session.pending().remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_hosts_of_no_cluster_in_a_large_fleet_are_slow() {
+        for (concerns, hosts, beat_ms) in
+            [(false, 0, 500), (false, 1000, 500), (false, 1001, 1000), (false, 1_000_000, 2000), (true, 10_000, 500)]
+        {
+            assert_eq!(beat(concerns, hosts), Duration::from_millis(beat_ms), "{concerns} {hosts}");
+        }
     }
 }

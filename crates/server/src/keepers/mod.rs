@@ -99,7 +99,9 @@ impl Keepers {
         let record = ClusterRecord { spec, login };
         self.around.store.save_cluster(&record, now()).await.map_err(|error| store_failed(&error))?;
         let name = record.spec.name.clone();
+        let hosts: Vec<HostName> = of(&record.spec).cloned().collect();
         self.enter(record, keeper, Vec::new());
+        self.around.fleet.quicken(&hosts);
         // Agents that connected before their cluster was known.
         for host in self.around.fleet.connected() {
             self.tell(&name, Event::HostConnected(host)).await;
@@ -201,6 +203,11 @@ impl Keepers {
         }
     }
 
+    /// The host carries something of some cluster.
+    pub(crate) fn concern(&self, host: &HostName) -> bool {
+        self.read().values().any(|cluster| cluster.concerns(host))
+    }
+
     async fn tell(&self, cluster: &ClusterName, event: Event) {
         if let Ok(cluster) = self.cluster(cluster) {
             deliver(&cluster.inbox, event).await;
@@ -275,11 +282,13 @@ impl Keepers {
 impl Cluster {
     /// The host carries a node or the gateway of the cluster.
     fn concerns(&self, host: &HostName) -> bool {
-        let spec = &self.record.spec;
-        spec.nodes.iter().any(|node| node.host == *host)
-            || spec.gateway_host.as_ref() == Some(host)
-            || spec.application_host.as_ref() == Some(host)
+        of(&self.record.spec).any(|own| own == host)
     }
+}
+
+/// The hosts that carry something of a cluster.
+fn of(spec: &ClusterSpec) -> impl Iterator<Item = &HostName> {
+    spec.nodes.iter().map(|node| &node.host).chain(&spec.gateway_host).chain(&spec.application_host)
 }
 
 fn new_keeper(spec: &ClusterSpec) -> Result<Keeper, ClusterError> {

@@ -21,8 +21,6 @@ use tokio_util::sync::CancellationToken;
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
 /// The head of the next request on a connection; agents report every 500 ms, so that an idle one is dead.
 const NEXT_REQUEST_WITHIN: Duration = Duration::from_secs(30);
-/// Open connections: an agent holds three or four.
-const CONNECTIONS_MAX: usize = 4096;
 /// After `accept` failed for want of file descriptors or memory.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
@@ -46,9 +44,15 @@ pub(crate) fn tls_config(authority: &Authority, identity: ServerIdentity) -> Res
 }
 
 /// Serves the link until the shutdown.
-pub(crate) async fn listen(listener: TcpListener, tls: Arc<ServerConfig>, router: Router, shutdown: CancellationToken) {
+pub(crate) async fn listen(
+    listener: TcpListener,
+    tls: Arc<ServerConfig>,
+    router: Router,
+    connections_max: usize,
+    shutdown: CancellationToken,
+) {
     let acceptor = TlsAcceptor::from(tls);
-    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let connections = Arc::new(Semaphore::new(connections_max));
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => return,
@@ -63,7 +67,7 @@ pub(crate) async fn listen(listener: TcpListener, tls: Arc<ServerConfig>, router
             }
         };
         let Ok(permit) = Arc::clone(&connections).try_acquire_owned() else {
-            tracing::warn!(%address, "refused a connection on the link: {CONNECTIONS_MAX} are open");
+            tracing::warn!(%address, "refused a connection on the link: {connections_max} are open; more need a higher limit on open files");
             continue;
         };
         let (acceptor, router, shutdown) = (acceptor.clone(), router.clone(), shutdown.clone());

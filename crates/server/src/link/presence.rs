@@ -1,5 +1,6 @@
 //! What follows when a link comes or goes: the keepers are told first, then the rest.
 
+use crate::attacks;
 use crate::clock::now;
 use crate::fleet::{Call, Presence, Session};
 use crate::problem::chain;
@@ -60,6 +61,7 @@ async fn connected(server: Arc<Server>, session: Arc<Session>) {
             }
         }
     }
+    attacks::settle_forgotten(&server, &session).await;
 }
 
 /// The attack belongs to a run that is not under way any more.

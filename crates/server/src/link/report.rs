@@ -35,8 +35,15 @@ pub(super) async fn report(
         let message = format!("{} items in one report; at most {REPORT_ITEMS_MAX}", report.items.len());
         return Err(Failure(problem(MALFORMED, message)));
     }
+    let mut changes = Vec::new();
     for item in report.items {
-        take(&server, &session, item).await;
+        match item {
+            Upward::Attack { report } => changes.push((caller.host.clone(), report)),
+            item => take(&server, &session, item).await,
+        }
+    }
+    if !changes.is_empty() {
+        attacks::reported(&server, changes).await;
     }
     Ok(Json(Done {}))
 }
@@ -47,7 +54,7 @@ async fn take(server: &Arc<Server>, session: &Arc<Session>, item: Upward) {
         Upward::Observation { observation } => server.keepers.observed(host, *observation).await,
         Upward::Host { observation } => server.fleet.observed(host, observation),
         Upward::Answer { id, result } => session.answer(&id, result),
-        Upward::Attack { report } => attacks::reported(server, host, report).await,
+        Upward::Attack { report } => attacks::reported(server, vec![(host.clone(), report)]).await,
         Upward::Sample { run, sample } => {
             if known(server, host, &run) {
                 let lags = server.lags_of(&run);

@@ -1,8 +1,9 @@
 //! Hello and the stream.
 
 use super::Caller;
+use crate::attacks;
 use crate::clock::now;
-use crate::fleet::{PING_EVERY, Session};
+use crate::fleet::Session;
 use crate::problem::{CERTIFICATE, Failure, LINK_VERSION, SESSION, problem};
 use crate::server::Server;
 use axum::Json;
@@ -69,9 +70,13 @@ pub(super) async fn hello(
         gateway_of: hello.gateway_of.clone(),
     };
     server.store.save_host(&record, now()).await?;
-    let session = server.fleet.open(record, hello);
+    let unaccounted = attacks::unaccounted(&server, &record.name, &hello).await?;
+    let concerns_a_keeper =
+        !record.nodes.is_empty() || record.gateway_of.is_some() || server.keepers.concern(&record.name);
+    let session = server.fleet.open(record, (hello, unaccounted), concerns_a_keeper);
+    let beat_ms = u64::try_from(session.beat().as_millis()).unwrap_or(u64::MAX);
     let lease_ms = u64::try_from(server.config.lease.as_millis()).unwrap_or(u64::MAX);
-    Ok(Json(Welcome { session: session.number(), at: now(), lease_ms }))
+    Ok(Json(Welcome { session: session.number(), at: now(), lease_ms, beat_ms }))
 }
 
 /// `GET /link/v1/stream`.
@@ -86,7 +91,7 @@ pub(super) async fn stream(
             format!("session {} of host {} has a stream already; say hello again", query.session, caller.host);
         Failure(problem(SESSION, message))
     })?;
-    let mut pings = interval(PING_EVERY);
+    let mut pings = interval(session.beat());
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let down = DownStream { session, queue, pings, close: caller.close };
     let lines = stream::unfold(down, |mut down| async move {

@@ -11,7 +11,7 @@ use firedrill_model::command::FailureKind;
 use firedrill_model::experiment::AttackStep;
 use firedrill_model::guard::GuardPolicy;
 use firedrill_model::timeline::EventKind;
-use firedrill_model::{AttackId, AttackSpec, CommandFailure, Fault, Role, RunId, Selector, Span};
+use firedrill_model::{AttackId, AttackSpec, CommandFailure, Fault, Role, RunId, Selector, Span, Timestamp};
 use firedrill_store::AttackRecord;
 
 fn start(fault: Fault, target: Selector) -> StartAttack {
@@ -181,4 +181,38 @@ async fn a_fault_of_a_run_that_is_over_is_taken_out_when_its_host_is_back() {
         (told.iter().filter(|told| matches!(told.order, Order::Undo { .. })).count() == 1).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn an_attack_that_never_reached_its_agent_is_given_its_end_when_the_agent_is_back() {
+    let fixture = Fixture::new().await;
+    let identity = fixture.enrolled("east-1").await;
+    let left = |id: &str, state| {
+        let spec = AttackSpec {
+            id: AttackId(id.to_owned()),
+            fault: Fault::new("partition"),
+            node: None,
+            duration: Span::secs(60),
+            severs_server: false,
+        };
+        let report = AttackReport { at: Timestamp(1), ..report(&spec, state) };
+        AttackRecord { report, cluster: Some(shop()), run: None }
+    };
+    // As a server leaves them that is killed between the record and the instruction, and a host that lost its journal.
+    for (id, state) in [("never", AttackState::Preparing), ("lost", AttackState::Active), ("kept", AttackState::Active)]
+    {
+        fixture.server().store.save_attack(&left(id, state)).await.expect("stored");
+    }
+    let mut greeting = hello(&identity.host);
+    greeting.attacks = vec![AttackId("kept".to_owned())];
+    let _agent = Agent::connect_as(&fixture, identity, greeting, crate::agent::obliging()).await;
+    let list = until("their ends", async || {
+        let list = fixture.client.attacks().await.expect("a list");
+        (list.iter().filter(|attack| attack.state == AttackState::Active).count() == 1).then_some(list)
+    })
+    .await;
+    let state = |id: &str| list.iter().find(|attack| attack.id.0 == id).map(|attack| attack.state);
+    assert_eq!(state("never"), Some(AttackState::Refused));
+    assert_eq!(state("lost"), Some(AttackState::Undone));
+    assert_eq!(state("kept"), Some(AttackState::Active));
 }

@@ -8,7 +8,7 @@ use reqwest::StatusCode;
 #[tokio::test]
 async fn a_wrong_token_is_refused_with_the_next_step() {
     let fixture = Fixture::new().await;
-    let (status, problem) = enrol(&fixture, "east-1", "made-up").await.err().expect("refused");
+    let (status, problem) = enrol(&fixture, "east-1", "made-up").await.expect_err("refused");
     assert_eq!((status, problem.code.as_str()), (StatusCode::FORBIDDEN, "S010"));
     assert!(problem.message.contains("firedrill host token east-1"), "{problem}");
 }
@@ -17,12 +17,12 @@ async fn a_wrong_token_is_refused_with_the_next_step() {
 async fn a_token_is_good_once_and_for_its_host() {
     let fixture = Fixture::new().await;
     let token = fixture.client.token(&"east-1".parse().expect("a name")).await.expect("a token");
-    let (status, problem) = enrol(&fixture, "west-1", &token.token).await.err().expect("another host's");
+    let (status, problem) = enrol(&fixture, "west-1", &token.token).await.expect_err("another host's");
     assert_eq!(status, StatusCode::FORBIDDEN);
     assert!(problem.message.contains("is for host east-1, not for west-1"), "{problem}");
     let identity = enrol(&fixture, "east-1", &token.token).await.expect("enrolled");
     assert!(identity.pem.contains("BEGIN CERTIFICATE"));
-    let (status, problem) = enrol(&fixture, "east-1", &token.token).await.err().expect("used");
+    let (status, problem) = enrol(&fixture, "east-1", &token.token).await.expect_err("used");
     assert_eq!(status, StatusCode::FORBIDDEN);
     assert!(problem.message.contains("host east-1 was used before"), "{problem}");
 }

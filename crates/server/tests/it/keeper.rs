@@ -1,29 +1,18 @@
 //! A keeper between a played cluster and the store: observations in, instructions out, everything kept.
 
-use crate::agent::{Agent, Link, Script};
+use crate::agent::{Agent, Link};
 use crate::fixture::{Fixture, until};
 use firedrill_api::http::{Live, RegisterCluster};
-use firedrill_api::link::{Answer, Order, Upward};
-use firedrill_model::attack::{AttackReport, AttackState};
+use firedrill_api::link::Upward;
 use firedrill_model::cluster::{Endpoint, NodeSpec, Policy};
-use firedrill_model::command::FailureKind;
-use firedrill_model::observation::{ProcessState, Receiver, Replication, SemiSync, ServerStatus};
 use firedrill_model::operation::OperationState;
-use firedrill_model::probe::{HostProbe, HostSeen};
 use firedrill_model::workload::Login;
-use firedrill_model::{
-    AttackSpec, ClusterName, ClusterSpec, CommandFailure, NodeCommand, NodeName, NodeObservation, NodeReply,
-    OperationKind, Role, Span,
-};
+use firedrill_model::{ClusterName, ClusterSpec, NodeName, OperationKind, Role};
+pub(crate) use firedrill_played::Databases as Played;
 use firedrill_store::KeeperCommit;
 use futures_util::StreamExt;
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Everything that was ever written, on every node.
-const POSITION: &str = "0-1-10";
 const HOSTS: [&str; 4] = ["east-1", "east-2", "east-3", "gateway"];
 
 pub(crate) fn shop() -> ClusterName {
@@ -61,172 +50,6 @@ pub(crate) fn register() -> RegisterCluster {
     RegisterCluster { spec: spec(), login: Some(login) }
 }
 
-/// One database server, played.
-#[derive(Debug, Clone, Default)]
-struct Database {
-    gone: bool,
-    writable: bool,
-    semi_sync: bool,
-    acker: bool,
-    source: Option<Endpoint>,
-}
-
-/// The cluster's servers, played; and whether faults hang on their way in.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Played(Arc<Mutex<BTreeMap<NodeName, Database>>>, pub(crate) Arc<AtomicBool>);
-
-impl Played {
-    fn carry_out(&self, command: &NodeCommand) -> NodeReply {
-        let mut databases = self.0.lock().expect("whole");
-        let Some(node) = command.node() else { return NodeReply::Done };
-        let database = databases.entry(node.clone()).or_default();
-        let position = || POSITION.parse().expect("a position");
-        let here = NodeReply::Position { received: position(), applied: position() };
-        match command {
-            NodeCommand::Fence { .. } => NodeReply::Fenced { killed: !std::mem::replace(&mut database.gone, true) },
-            NodeCommand::Open { semi_sync, .. } => {
-                *database = Database { writable: true, semi_sync: *semi_sync, ..Database::default() };
-                here
-            }
-            NodeCommand::Follow { source, acker, .. } => {
-                *database = Database { acker: *acker, source: Some(*source), ..Database::default() };
-                here
-            }
-            NodeCommand::SetAcker { on, .. } => {
-                database.acker = *on;
-                NodeReply::Done
-            }
-            NodeCommand::Start { .. } => {
-                database.gone = false;
-                NodeReply::Started { binlog_state: POSITION.parse().expect("a state"), position: position() }
-            }
-            NodeCommand::Capture { .. } => {
-                NodeReply::Captured { directory: "/captured".to_owned(), log_tail: Vec::new() }
-            }
-            NodeCommand::StopReceiving { .. }
-            | NodeCommand::Drain { .. }
-            | NodeCommand::CatchUp { .. }
-            | NodeCommand::CloseWrites { .. }
-            | NodeCommand::AwaitPosition { .. } => here,
-            _ => NodeReply::Done,
-        }
-    }
-
-    fn look(&self, node: &NodeName) -> NodeObservation {
-        let databases = self.0.lock().expect("whole");
-        let database = databases.get(node).cloned().unwrap_or_default();
-        let ackers = databases.values().filter(|other| other.acker && other.source.is_some()).count();
-        let (process, status) = if database.gone {
-            (ProcessState::Exited { pid: 7 }, None)
-        } else {
-            (ProcessState::Running { pid: 7, stopped: false }, Some(status(&database, ackers)))
-        };
-        NodeObservation {
-            node: node.clone(),
-            process,
-            status,
-            unanswered_for: Span::ZERO,
-            error: None,
-            disk_trouble: None,
-        }
-    }
-
-    /// Databases know whether they are read-only; hosts run `/bin/true` and `/bin/false`.
-    fn probe(&self, probe: &HostProbe) -> Result<Answer, CommandFailure> {
-        let seen = match probe {
-            HostProbe::Sql { node, query, login } => {
-                assert_eq!((query.as_str(), login.user.as_str()), ("SELECT @@read_only", "app"));
-                let writable = self.0.lock().expect("whole").get(node).is_some_and(|database| database.writable);
-                HostSeen::Cell { value: Some(u8::from(!writable).to_string()) }
-            }
-            HostProbe::Command { program, args } if args.is_empty() && program.starts_with("/bin/") => {
-                HostSeen::Ended { exit: Some(i32::from(program != "/bin/true")), output: "said\n".to_owned() }
-            }
-            HostProbe::Command { program, .. } => {
-                let message = format!("`{program}` is not run here");
-                return Err(CommandFailure { kind: FailureKind::Invalid, message });
-            }
-        };
-        Ok(Answer::Probe { seen })
-    }
-
-    fn script(&self) -> Script {
-        let played = self.clone();
-        let mut faults: Vec<AttackSpec> = Vec::new();
-        Box::new(move |order| {
-            if let Order::Probe { probe, .. } = order {
-                return Some(played.probe(probe));
-            }
-            if matches!(order, Order::Inject { .. }) && played.1.load(Ordering::SeqCst) {
-                return None;
-            }
-            Some(Ok(match order {
-                Order::Node { command } => Answer::Node { result: played.carry_out(command) },
-                Order::Inject { attack } => {
-                    faults.push(attack.clone());
-                    Answer::Attack { report: reported(attack, AttackState::Active) }
-                }
-                Order::Undo { attack } => {
-                    let spec = faults.iter().find(|spec| spec.id == *attack).expect("a fault of this host");
-                    Answer::Attack { report: reported(spec, AttackState::Undone) }
-                }
-                Order::Halt { .. } => Answer::Halted { reports: Vec::new() },
-                _ => Answer::Done,
-            }))
-        })
-    }
-
-    pub(crate) fn kill(&self, node: &NodeName) {
-        self.0.lock().expect("whole").entry(node.clone()).or_default().gone = true;
-    }
-}
-
-/// What the agent of a node's host says of a fault on the node.
-fn reported(spec: &AttackSpec, state: AttackState) -> AttackReport {
-    AttackReport {
-        id: spec.id.clone(),
-        host: spec.node.as_ref().expect("a node's").as_str().parse().expect("a name"),
-        fault: spec.fault.clone(),
-        state,
-        at: firedrill_server::clock::now(),
-        in_place: None,
-        mechanism: "played".to_owned(),
-        evidence: "as asked".to_owned(),
-    }
-}
-
-fn status(database: &Database, ackers: usize) -> ServerStatus {
-    let semi_sync = SemiSync {
-        primary_enabled: database.semi_sync,
-        primary_active: database.semi_sync,
-        acker_enabled: database.acker,
-        acker_active: database.acker,
-        ackers_connected: if database.semi_sync { u32::try_from(ackers).expect("few") } else { 0 },
-        ..SemiSync::default()
-    };
-    let replication = database.source.map(|source| Replication {
-        source,
-        receiver: Receiver::Connected,
-        applier_running: true,
-        received: POSITION.parse().expect("a position"),
-        applied: POSITION.parse().expect("a position"),
-        last_heard: Some(Span::ZERO),
-        lag: Some(Span::ZERO),
-        receiver_error: None,
-        applier_error: None,
-    });
-    ServerStatus {
-        server_id: 1,
-        version: "10.11".to_owned(),
-        read_only: !database.writable,
-        binlog_state: POSITION.parse().expect("a state"),
-        position: POSITION.parse().expect("a position"),
-        semi_sync,
-        replication,
-        write_heartbeat_age: None,
-    }
-}
-
 /// The agents of all hosts of the cluster, looking at their databases ten times a second.
 pub(crate) struct Crew {
     pub(crate) agents: Vec<Agent>,
@@ -237,7 +60,7 @@ impl Crew {
     pub(crate) async fn connect(fixture: &Fixture, played: &Played) -> Self {
         let mut crew = Self { agents: Vec::new(), looking: Vec::new() };
         for host in HOSTS {
-            let agent = Agent::connect(fixture, host, played.script()).await;
+            let agent = Agent::connect(fixture, host, played.script(host.parse().expect("a name"))).await;
             if host != "gateway" {
                 crew.looking.push(tokio::spawn(look(agent.link(), played.clone(), host.parse().expect("a name"))));
             }
@@ -254,7 +77,7 @@ impl Drop for Crew {
 }
 
 async fn look(link: Link, played: Played, node: NodeName) {
-    let seen = || vec![Upward::Observation { observation: Box::new(played.look(&node)) }];
+    let seen = || vec![Upward::Observation { observation: Box::new(firedrill_played::look(&played, &node)) }];
     while link.report(seen()).await.is_success() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -366,10 +189,12 @@ async fn nothing_leaves_that_is_not_stored() {
 #[tokio::test]
 async fn an_agent_speaks_for_the_nodes_of_its_own_host_only() {
     let fixture = Fixture::new().await;
-    let liar = Agent::connect(&fixture, "east-2", Played::default().script()).await;
+    let liar = Agent::connect(&fixture, "east-2", Played::default().script("east-2".parse().expect("a name"))).await;
     fixture.client.register_cluster(&register()).await.expect("registered");
     let seen = Played::default();
-    let look = |node: &str| Upward::Observation { observation: Box::new(seen.look(&node.parse().expect("a name"))) };
+    let look = |node: &str| Upward::Observation {
+        observation: Box::new(firedrill_played::look(&seen, &node.parse().expect("a name"))),
+    };
     liar.report(vec![look("east-1"), look("east-2")]).await;
     let view = until("the observation", async || {
         let view = fixture.client.cluster(&shop()).await.expect("a view");

@@ -7,6 +7,7 @@ mod api;
 mod attacks;
 mod audit;
 mod cluster;
+mod crowd;
 mod enrolment;
 mod events;
 mod evidence;

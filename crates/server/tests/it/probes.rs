@@ -221,7 +221,7 @@ async fn an_abort_does_not_wait_for_a_fault_on_its_way_in() {
     let started = fixture.client.start_run(&watched(address, second, "probe: shop answers")).await;
     let _run = started.expect("begun").run;
     attacked(&fixture).await;
-    played.1.store(true, Ordering::SeqCst);
+    played.hang_faults(true);
     let inject = |order: &Order| matches!(order, Order::Inject { .. }).then_some(());
     crew.agents[2].told("the second fault", inject).await;
 

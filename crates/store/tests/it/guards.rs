@@ -2,6 +2,7 @@
 
 use crate::{Fixture, cluster};
 use firedrill_api::guards::{Approval, ApprovalState, Chosen, Overridden, Wish};
+use firedrill_model::attack::AttackState;
 use firedrill_model::guard::{Authority, Guard, GuardPolicy, Refusal};
 use firedrill_model::{AttackId, Timestamp};
 
@@ -43,7 +44,9 @@ async fn overrides_and_choices_are_kept() {
     let id = AttackId("one".to_owned());
     assert_eq!(fixture.store.choice(&id).await.expect("read"), None);
     let chosen = Chosen { target: "role=replica".to_owned(), seed: 7, by: "ann".to_owned(), approved_by: None };
-    fixture.store.save_choice(&id, &chosen).await.expect("stored");
+    let begun = crate::records::attack("one", AttackState::Preparing, 1);
+    fixture.store.begin_attacks(std::slice::from_ref(&begun), &chosen).await.expect("stored");
+    assert_eq!(fixture.store.open_attacks().await.expect("read"), [begun]);
     assert_eq!(fixture.reopened().await.choice(&id).await.expect("read"), Some(chosen));
 }
 

@@ -66,7 +66,7 @@ async fn the_first_halt_stands_until_it_is_cleared() {
     assert_eq!(fixture.reopened().await.halt().await.expect("read"), None);
 }
 
-fn attack(id: &str, state: AttackState, at: i64) -> AttackRecord {
+pub(crate) fn attack(id: &str, state: AttackState, at: i64) -> AttackRecord {
     let node = "east-1".parse().expect("a name");
     let report = AttackReport {
         id: AttackId(id.to_owned()),
@@ -97,6 +97,30 @@ async fn attacks_are_open_until_nothing_is_left_of_them() {
     assert_eq!(store.open_attacks().await.expect("read"), [attack("stuck", AttackState::UndoFailed, 1)]);
     assert_eq!(store.attacks_of(&RunId("run-1".to_owned())).await.expect("read").len(), 3);
     assert_eq!(store.attacks(2).await.expect("read").len(), 2);
+    let (here, elsewhere) = ("east-1".parse().expect("a name"), "east-2".parse().expect("a name"));
+    assert_eq!(store.open_attacks_on(&here).await.expect("read").len(), 1);
+    assert_eq!(store.open_attacks_on(&elsewhere).await.expect("read").len(), 0);
+}
+
+#[tokio::test]
+async fn changes_of_many_attacks_are_stored_at_once_with_their_lines_in_order() {
+    const MANY: i64 = 1234;
+    let Fixture { store, dir: _dir } = Fixture::new().await;
+    let mut changes: Vec<_> = (0..MANY).map(|at| attack(&format!("a-{at}"), AttackState::Active, at)).collect();
+    changes.push(attack("a-7", AttackState::Undone, MANY));
+    let lines: Vec<_> = (0..=MANY).map(|at| event(&at.to_string(), None, None)).collect();
+    let told = store.change_attacks(&changes, &lines).await.expect("stored");
+    assert!(told.iter().zip(&told[1..]).all(|(one, two)| one.sequence < two.sequence));
+    assert_eq!(
+        told.iter().map(|line| &line.text).collect::<Vec<_>>(),
+        lines.iter().map(|l| &l.text).collect::<Vec<_>>()
+    );
+    let read = store.events_after(told[1000].sequence, &Default::default(), 1).await.expect("read");
+    assert_eq!(read[0], told[1001]);
+    assert_eq!(store.open_attacks().await.expect("read").len(), 1233);
+    let ids = [changes[7].report.id.clone(), AttackId("never".to_owned())];
+    let known = store.attacks_named(&ids).await.expect("read");
+    assert_eq!(known.into_values().map(|record| record.report.state).collect::<Vec<_>>(), [AttackState::Undone]);
 }
 
 fn run(id: &str, began: i64, state: RunState) -> RunReport {

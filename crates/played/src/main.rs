@@ -1,0 +1,62 @@
+//! Played agents from the command line: `kills` kills a server many times, `crowd` measures one with many agents. What is
+//! measured is printed as one JSON object, or as one line of text.
+#![allow(clippy::print_stdout, reason = "a program that prints its results")]
+
+use anyhow::{Context, bail};
+use firedrill_played::{crowd, killing};
+use std::path::PathBuf;
+
+struct Options {
+    program: PathBuf,
+    agents: u32,
+    rounds: u32,
+    kills: u32,
+    seed: u64,
+}
+
+fn options(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Options> {
+    let program = PathBuf::from("target/release/firedrill");
+    let mut options = Options { program, agents: 1000, rounds: 5, kills: 200, seed: 1 };
+    while let Some(flag) = arguments.next() {
+        let value = arguments.next().with_context(|| format!("{flag} needs a value"))?;
+        let number = || value.parse::<u32>().with_context(|| format!("{flag} {value:?} is not a number"));
+        match flag.as_str() {
+            "--program" => options.program = PathBuf::from(&value),
+            "--agents" => options.agents = number()?,
+            "--rounds" => options.rounds = number()?.max(1),
+            "--kills" => options.kills = number()?,
+            "--seed" => options.seed = value.parse().with_context(|| format!("--seed {value:?} is not a number"))?,
+            _ => bail!("unknown option {flag}; known are --program, --agents, --rounds, --kills, --seed"),
+        }
+    }
+    Ok(options)
+}
+
+fn main() -> anyhow::Result<()> {
+    firedrill_api::client::install_crypto();
+    let mut arguments = std::env::args().skip(1);
+    let what = arguments.next().unwrap_or_default();
+    let Options { program, agents, rounds, kills, seed } = options(arguments)?;
+    let program = program.canonicalize().with_context(|| format!("{} is not there", program.display()))?;
+    // On a disk, as a server's state is: a commit is to cost what it costs.
+    let dir = tempfile::Builder::new().prefix("fd-played-").tempdir_in("/var/tmp")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let at = dir.path().to_owned();
+    let done = match what.as_str() {
+        "kills" => {
+            let plan = killing::Plan { program, dir: at, kills, seed };
+            runtime.block_on(killing::run(&plan)).map(|tally| println!("{tally}"))
+        }
+        "crowd" => {
+            let plan = crowd::Plan { program, dir: at, agents, rounds };
+            let printed = runtime.block_on(crowd::run(&plan)).and_then(|figures| Ok(serde_json::to_string(&figures)?));
+            printed.map(|text| println!("{text}"))
+        }
+        _ => bail!("say what to do: `kills` or `crowd`"),
+    };
+    if done.is_err() {
+        let kept = dir.keep();
+        return done.with_context(|| format!("what the server has left is in {}", kept.display()));
+    }
+    done
+}
