@@ -1,10 +1,11 @@
 //! The grammar of `firedrill schedule`, and the schedule that its options mean.
 
+use crate::args::key_value;
 use anyhow::{Context, bail};
 use clap::{ArgGroup, Args, Subcommand};
 use firedrill_model::{ClusterName, Percent, ScheduleName, Span, Verdict};
 use firedrill_schedule::programme::Programme;
-use firedrill_schedule::{Day, Group, Random, Schedule, Timing, Window, Zone};
+use firedrill_schedule::{Day, Group, Random, Schedule, TemplateUse, Timing, Window, Zone};
 use std::path::PathBuf;
 
 #[derive(Subcommand)]
@@ -72,6 +73,12 @@ pub(crate) struct AddSchedule {
     pub(crate) name: Option<ScheduleName>,
     /// A file, or a name from the library
     pub(crate) experiment: Option<String>,
+    /// This template instead, as it is at each time
+    #[arg(long, conflicts_with = "experiment")]
+    pub(crate) template: Option<String>,
+    /// With --template: a value of one of its parameters; may be given again
+    #[arg(long, value_name = "K=V", value_parser = key_value, requires = "template")]
+    pub(crate) var: Vec<(String, String)>,
     /// The whole schedule as YAML, instead of all other options
     #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "timing", "cluster"])]
     pub(crate) file: Option<PathBuf>,
@@ -208,6 +215,7 @@ impl AddSchedule {
             name,
             experiment: if file.is_some() { None } else { self.experiment },
             file,
+            template: self.template.map(|name| TemplateUse { name, values: self.var.into_iter().collect() }),
             groups,
             zone: self.zone,
             when,

@@ -31,6 +31,6 @@ pub use message::{Paused, PlannedStart, Recap, Today};
 pub use occurrence::{Obstacle, Occurrence, Outcome, pause_reason};
 pub use plan::{PLANNED_MAX, Planned, WeekPlan, plan};
 pub use problem::{Code, Problem, check};
-pub use spec::{Blackout, DayName, Group, PROGRAMME, Random, Schedule, TimeOfDay, Timing, Window};
+pub use spec::{Blackout, DayName, Group, PROGRAMME, Random, Schedule, TemplateUse, TimeOfDay, Timing, Window};
 pub use week::{Opening, Week, openings};
 pub use zone::{Day, UnknownZone, Zone};

@@ -88,11 +88,14 @@ type Say<'a> = dyn FnMut(Code, String, String) + 'a;
 
 fn subject(schedule: &Schedule, say: &mut Say<'_>) {
     let programme = matches!(schedule.when, Timing::Programme(_));
-    let message = match (programme, &schedule.experiment, &schedule.file) {
-        (true, None, None) | (false, Some(_), None) | (false, None, Some(_)) => None,
-        (true, ..) => Some("a programme climbs the ladder; leave `experiment` and `file` out"),
-        (false, None, None) => Some("name an experiment of the library, or give the text of one as `file`"),
-        (false, Some(_), Some(_)) => Some("give either `experiment` or `file`, not both"),
+    let given = [schedule.experiment.is_some(), schedule.file.is_some(), schedule.template.is_some()];
+    let message = match (programme, given.into_iter().filter(|given| *given).count()) {
+        (true, 0) | (false, 1) => None,
+        (true, _) => Some("a programme climbs the ladder; leave `experiment`, `file` and `template` out"),
+        (false, 0) => {
+            Some("name an experiment of the library, a `template`, or give the text of an experiment as `file`")
+        }
+        (false, _) => Some("give one of `experiment`, `file` and `template`, not several"),
     };
     if let Some(message) = message {
         say(Code::Malformed, "experiment".into(), message.to_owned());
@@ -226,10 +229,12 @@ fn is_open(schedule: &Schedule, wall: DateTime) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::TemplateUse;
     use crate::spec::tests::{cron, ladder, random, window};
     use crate::zone::tests::wall;
     use crate::{Blackout, programme::Programme};
     use firedrill_model::Span;
+    use std::collections::BTreeMap;
 
     fn codes(schedule: &Schedule) -> Vec<&'static str> {
         let problems = check(schedule, Timestamp(1_795_000_000_000_000));
@@ -276,6 +281,9 @@ mod tests {
     fn what_and_where_must_be_there_once() {
         assert_eq!(codes(&Schedule { experiment: None, ..random(2) }), ["S080"]);
         assert_eq!(codes(&Schedule { file: Some("name: x".into()), ..random(2) }), ["S080"]);
+        let template = Some(TemplateUse { name: "own".into(), values: BTreeMap::new() });
+        assert_eq!(codes(&Schedule { template: template.clone(), ..random(2) }), ["S080"]);
+        assert_eq!(codes(&Schedule { experiment: None, template, ..random(2) }), [""; 0]);
         assert_eq!(codes(&Schedule { experiment: Some("x".into()), ..ladder() }), ["S080"]);
         assert_eq!(codes(&Schedule { groups: Vec::new(), ..random(2) }), ["S080"]);
         let mut twice = random(2);

@@ -7,6 +7,7 @@ use jiff::ToSpan;
 use jiff::civil::{DateTime, Weekday};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -25,6 +26,9 @@ pub struct Schedule {
     /// The text of an experiment file, instead of a name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
+    /// A template with values, instead of a name; as it is at each due time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<TemplateUse>,
     /// Where: at each time, one cluster of each group.
     pub groups: Vec<Group>,
     /// Where the clock hangs that all times are read from.
@@ -52,6 +56,17 @@ pub struct Schedule {
     pub force: bool,
 }
 
+/// A template and what is put into it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TemplateUse {
+    /// Which template.
+    pub name: String,
+    /// Values of its parameters; those without one have their default.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub values: BTreeMap<String, String>,
+}
+
 fn default_pause_on() -> Vec<Verdict> {
     vec![Verdict::Failed, Verdict::Error]
 }
@@ -71,11 +86,12 @@ impl Schedule {
     /// What it starts, for lists.
     #[must_use]
     pub fn subject(&self) -> String {
-        match (&self.when, &self.experiment) {
-            (Timing::Programme(_), _) => PROGRAMME.to_owned(),
-            (_, Some(name)) => name.clone(),
+        match (&self.when, &self.experiment, &self.template) {
+            (Timing::Programme(_), ..) => PROGRAMME.to_owned(),
+            (_, Some(name), _) => name.clone(),
+            (_, _, Some(template)) => template.name.clone(),
             // The name is the first thing in a file; what is not there is found when the file is checked.
-            (_, None) => {
+            (_, None, None) => {
                 let mut lines = self.file.as_deref().unwrap_or_default().lines();
                 lines.find_map(|line| line.strip_prefix("name:")).map_or("a file", str::trim).to_owned()
             }
@@ -274,6 +290,7 @@ pub(crate) mod tests {
             name: "nightly".parse().expect("a name"),
             experiment: Some("kill-replica".to_owned()),
             file: None,
+            template: None,
             groups: vec![Group { clusters: vec!["shop".parse().expect("a name")], probability: always() }],
             zone: Zone::utc(),
             when: Timing::Cron(line.to_owned()),

@@ -185,7 +185,7 @@ impl Server {
     /// There cannot be one: the run id is not one of ours.
     pub fn history_path(&self, run: &RunId) -> Result<PathBuf, Problem> {
         crate::link::history_path(&self.config.data_dir, run)
-            .ok_or_else(|| not_found("run", run, "`firedrill experiment list --runs` names those that are known"))
+            .ok_or_else(|| not_found("run", run, "`firedrill experiment list` names those that are known"))
     }
 
     /// The last change of any attack and whenever one changes; what was changed is in the store already. Changes in

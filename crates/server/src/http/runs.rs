@@ -90,5 +90,5 @@ pub(super) async fn halt(
 /// The report of a run.
 pub(crate) async fn find(server: &Server, run: &RunId) -> Result<RunReport, Failure> {
     let found = server.store.run(run).await?;
-    Ok(found.ok_or_else(|| not_found("run", run, "`firedrill experiment list --runs` names those that are known"))?)
+    Ok(found.ok_or_else(|| not_found("run", run, "`firedrill experiment list` names those that are known"))?)
 }

@@ -59,7 +59,7 @@ async fn on_its_clusters(server: &Server, acting: &Acting, action: Action, sched
 
 /// Whether they may start by hand what the schedule starts.
 async fn as_by_hand(server: &Server, acting: &Acting, schedule: &Schedule) -> Result<(), Problem> {
-    let experiments = scheduling::experiments(schedule)?;
+    let experiments = scheduling::experiments(server, schedule).await?;
     for cluster in schedule.clusters() {
         for experiment in &experiments {
             access::may_run(server, acting, cluster, experiment).await?;

@@ -32,7 +32,7 @@ pub async fn put(server: &Server, schedule: Schedule) -> Result<ScheduleView, Pr
         server.keepers.record(cluster)?;
     }
     if !matches!(schedule.when, Timing::Programme(_)) {
-        subject(&schedule)?;
+        subject(server, &schedule).await?;
     }
     let looks = server.schedule_looks.lock().await;
     let known = server.store.schedules().await.map_err(|error| store_failed(&error))?;

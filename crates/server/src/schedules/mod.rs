@@ -18,13 +18,14 @@ use crate::Server;
 use crate::clock::now;
 use crate::experiment;
 use crate::problem::{chain, not_found};
+use crate::templates;
 use firedrill_api::http::{Problem, StartRun};
 use firedrill_model::experiment::Experiment;
 use firedrill_model::message::Topic;
 use firedrill_model::timeline::{EventKind, Scope};
 use firedrill_model::{ClusterName, Severity, Timestamp};
 use firedrill_schedule::programme::Attempt;
-use firedrill_schedule::{Closure, Presence, Schedule, Timing, Week, WeekPlan};
+use firedrill_schedule::{Closure, Presence, Schedule, TemplateUse, Timing, Week, WeekPlan};
 use firedrill_store::{RunSummary, ScheduleRecord, StoreError};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -92,6 +93,7 @@ async fn plan_of(
 }
 
 /// An experiment that a schedule can start.
+#[derive(Clone)]
 struct Subject {
     name: String,
     title: String,
@@ -107,9 +109,12 @@ fn read(yaml: &str) -> Result<Subject, Problem> {
 }
 
 /// What a schedule starts, unless it is a programme.
-fn subject(schedule: &Schedule) -> Result<Subject, Problem> {
+async fn subject(server: &Server, schedule: &Schedule) -> Result<Subject, Problem> {
     if let Some(yaml) = &schedule.file {
         return read(yaml);
+    }
+    if let Some(TemplateUse { name, values }) = &schedule.template {
+        return read(&templates::filled(server, name, values).await?);
     }
     let name = schedule.experiment.as_deref().unwrap_or_default();
     let entry = experiment::library().into_iter().find(|entry| entry.name == name);
@@ -128,12 +133,12 @@ fn of_rung(rung: u32) -> Result<Subject, Problem> {
 ///
 /// # Errors
 /// The experiment is not known, or not well-formed.
-pub(crate) fn experiments(schedule: &Schedule) -> Result<Vec<Experiment>, Problem> {
+pub(crate) async fn experiments(server: &Server, schedule: &Schedule) -> Result<Vec<Experiment>, Problem> {
     let yamls = match &schedule.when {
         Timing::Programme(_) => {
             experiment::library().into_iter().filter(|entry| entry.rung.is_some()).map(|entry| entry.yaml).collect()
         }
-        _ => vec![subject(schedule)?.yaml],
+        _ => vec![subject(server, schedule).await?.yaml],
     };
     yamls.into_iter().map(|yaml| experiment::read(&StartRun { yaml, ..StartRun::default() })).collect()
 }

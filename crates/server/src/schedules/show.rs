@@ -154,13 +154,17 @@ async fn coming(
                 lives.insert(cluster.clone(), attempts(server, cluster).await?);
             }
         }
+        let of_all = match record.schedule.when {
+            Timing::Programme(_) => None,
+            _ => subject(server, &record.schedule).await.ok(),
+        };
         let zone = &record.schedule.zone;
         let (mut week, last) = (Week::of(zone, from), Week::of(zone, until));
         while week <= last {
             let plan = plan_of(server, &record, week, &facts.closures).await?;
             let shown = plan.planned.into_iter().filter(|planned| from < planned.due && planned.due < until);
             for planned in shown {
-                ahead.extend(foresee(server, &record, &planned, &facts, &mut lives));
+                ahead.extend(foresee(server, &record, &planned, &facts, of_all.as_ref(), &mut lives));
             }
             week = week.next();
         }
@@ -175,6 +179,7 @@ fn foresee(
     record: &ScheduleRecord,
     planned: &Planned,
     facts: &Facts,
+    of_all: Option<&Subject>,
     lives: &mut BTreeMap<ClusterName, Vec<Attempt>>,
 ) -> Option<(CalendarEntry, Option<Subject>)> {
     let Planned { due, cluster } = planned;
@@ -183,7 +188,7 @@ fn foresee(
         (Timing::Programme(programme), Some(history)) => {
             of_rung(foreseen_rung(programme, schedule, *due, history)?).ok()
         }
-        _ => subject(schedule).ok(),
+        _ => of_all.cloned(),
     };
     let note = record.paused.as_ref().map(|reason| format!("paused: {reason}")).or_else(|| {
         let seen = Circumstances {

@@ -131,7 +131,7 @@ async fn choose(
 ) -> Result<Result<Subject, Outcome>, StoreError> {
     let broken = |problem: Problem| Outcome::Broken { code: problem.code, why: problem.message };
     let Timing::Programme(programme) = &record.schedule.when else {
-        return Ok(subject(&record.schedule).map_err(broken));
+        return Ok(subject(server, &record.schedule).await.map_err(broken));
     };
     let zone = &record.schedule.zone;
     let history = attempts(server, &planned.cluster).await?;

@@ -15,6 +15,7 @@ use firedrill_api::http::{
 use firedrill_api::template_file;
 use firedrill_model::experiment::{Experiment, StepSpec};
 use firedrill_model::template::Template;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The name of a shipped template cannot be taken.
@@ -64,6 +65,16 @@ pub async fn preview(server: &Server, name: &str, fill: &FillTemplate) -> Result
     Ok(TemplatePreview { yaml, cluster, attacks })
 }
 
+/// The text of the experiment with these values.
+///
+/// # Errors
+/// There is no such template, or the values do not fit.
+pub(crate) async fn filled(server: &Server, name: &str, values: &BTreeMap<String, String>) -> Result<String, Problem> {
+    let template = find(server, name).await?.template;
+    let filled = template_file::fill_in(&template, values, firedrill_fault::check);
+    Ok(filled.map_err(|wrong| problem(MALFORMED, wrong.to_string()))?.0)
+}
+
 /// Starts the experiment with these values for that person, past the same guards as any other.
 ///
 /// # Errors
@@ -94,7 +105,7 @@ pub async fn save(server: &Server, save: &SaveTemplate) -> Result<TemplateEntry,
         SaveTemplate::Run { run, name, title } => {
             let report = server.store.run(run).await.map_err(|error| store_failed(&error))?;
             let report =
-                report.ok_or_else(|| not_found("run", run, "`firedrill experiment list --runs` names them"))?;
+                report.ok_or_else(|| not_found("run", run, "`firedrill experiment list` names them"))?;
             of_run(&report.experiment, name, title.as_deref())?
         }
     };

@@ -3,12 +3,14 @@
 use crate::fixture::{Fixture, until};
 use crate::keeper::{register, shop};
 use firedrill_api::client::{CalendarQuery, ClientError, TimelineQuery};
+use firedrill_api::http::SaveTemplate;
 use firedrill_api::schedules::{AddClosure, SayPresence};
 use firedrill_model::{ScheduleName, Span, Timestamp, Verdict};
 use firedrill_schedule::programme::Programme;
-use firedrill_schedule::{Obstacle, Occurrence, Outcome, Planned, Schedule, Scope, Timing};
+use firedrill_schedule::{Obstacle, Occurrence, Outcome, Planned, Schedule, Scope, TemplateUse, Timing};
 use firedrill_server::{clock, schedules};
 use firedrill_store::OccurrenceFilter;
+use std::collections::BTreeMap;
 
 /// It needs no agent, strikes nothing, and ends at once.
 const HARMLESS: &str = "name: harmless\ntitle: Nothing is done\nhypothesis: Nothing happens.\n\
@@ -67,6 +69,31 @@ fn code(error: &ClientError) -> &str {
 async fn told(fixture: &Fixture, words: &str) -> bool {
     let lines = fixture.client.timeline(&TimelineQuery::default()).await.expect("lines");
     lines.iter().any(|line| line.text.contains(words))
+}
+
+const OWN: &str = "{name: own, title: Own, about: A wait., parameters: [{name: wait, about: How long, type: duration, default: 1s}], \
+    experiment: '{name: own, title: Own, hypothesis: Nothing happens., steps: [{wait: \"${wait}\"}], expect: [no-divergence]}'}";
+
+#[tokio::test]
+async fn a_template_is_filled_in_at_each_due_time() {
+    let fixture = with_shop().await;
+    let of = |value: &str| {
+        let values = BTreeMap::from([("wait".to_owned(), value.to_owned())]);
+        Schedule { file: None, template: Some(TemplateUse { name: "own".into(), values }), ..often() }
+    };
+    let unknown = fixture.client.put_schedule(&of("1s")).await.expect_err("no such template");
+    assert_eq!(code(&unknown), "S001");
+    fixture.client.save_template(&SaveTemplate::File { yaml: OWN.to_owned() }).await.expect("saved");
+    assert_eq!(code(&fixture.client.put_schedule(&of("soon")).await.expect_err("no duration")), "S002");
+    let due = added(&fixture, &of("2s")).await.due;
+    look(&fixture, due + Span::secs(1)).await;
+    let came = outcomes(&fixture).await.remove(0);
+    assert!(matches!(came.outcome, Outcome::Running { .. }) && came.experiment == "own", "{came:?}");
+    // Without the template nothing can be started, and the schedule says so.
+    fixture.client.remove_template("own").await.expect("removed");
+    look(&fixture, due + FIVE_MINUTES).await;
+    let came = outcomes(&fixture).await.remove(0);
+    assert!(matches!(&came.outcome, Outcome::Broken { code, .. } if code == "S001"), "{came:?}");
 }
 
 #[tokio::test]
