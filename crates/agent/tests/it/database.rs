@@ -109,6 +109,19 @@ async fn until_answering(server: &LinkServer) {
     server.until("an answering server", |heard| looks(heard).last()?.status.as_ref().map(|_| ())).await;
 }
 
+/// A signal is on its way when it was sent: every thread stops by itself.
+async fn until_stopped(pid: u32) {
+    let began = Instant::now();
+    let is_stopped = |task: std::fs::DirEntry| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['T', 't']))
+    };
+    while !std::fs::read_dir(format!("/proc/{pid}/task")).expect("it runs").flatten().all(is_stopped) {
+        assert!(began.elapsed() < Duration::from_secs(10), "process {pid} does not stop");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 async fn until_exited(server: &LinkServer, exited: u32) {
     let state = ProcessState::Exited { pid: exited };
     server.until("its end", |heard| looks(heard).iter().any(|look| look.process == state).then_some(())).await;
@@ -223,7 +236,8 @@ async fn a_probe_reads_one_value_and_cannot_write() {
     assert_eq!(rows[0].first().and_then(|row| row.at(0)), Some("2"));
 
     let process = database.process();
-    process.signal(Signal::SIGSTOP).expect("stopped");
+    process.signal(Signal::SIGSTOP).expect("sent");
+    until_stopped(process.pid()).await;
     failed("11", "SELECT 1", "no answer within").await;
     process.signal(Signal::SIGKILL).expect("killed");
     until_exited(&server, process.pid()).await;

@@ -104,8 +104,7 @@ pub async fn save(server: &Server, save: &SaveTemplate) -> Result<TemplateEntry,
             .map_err(|wrong| problem(MALFORMED, format!("the template is not understood: {wrong}")))?,
         SaveTemplate::Run { run, name, title } => {
             let report = server.store.run(run).await.map_err(|error| store_failed(&error))?;
-            let report =
-                report.ok_or_else(|| not_found("run", run, "`firedrill experiment list` names them"))?;
+            let report = report.ok_or_else(|| not_found("run", run, "`firedrill experiment list` names them"))?;
             of_run(&report.experiment, name, title.as_deref())?
         }
     };
