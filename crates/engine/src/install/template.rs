@@ -15,6 +15,12 @@ use std::time::Duration;
 /// Making one takes a second; a busy machine may need many.
 const MAKE_WITHIN: Duration = Duration::from_secs(120);
 
+/// What becomes the template, in a draft.
+const DATA: &str = "data";
+/// For the temporary tables of the programs that make it. A server that starts removes those that it finds, so one place
+/// must not be shared with another server.
+const TEMPORARY: &str = "tmp";
+
 /// Numbers the drafts of this process.
 static DRAFTS: AtomicU32 = AtomicU32::new(0);
 
@@ -59,7 +65,7 @@ pub async fn template_made_in(
     }
     let draft = workshop.dir.join(format!("draft-{}-{}", std::process::id(), DRAFTS.fetch_add(1, Ordering::Relaxed)));
     let made = make(&draft, workshop.cgroup, preflight, os_user, accounts).await;
-    let (from, to) = (draft.clone(), place.clone());
+    let (from, to) = (draft.join(DATA), place.clone());
     let moved = match made {
         Err(error) => Err(error),
         Ok(()) => match std::fs::rename(&from, &to) {
@@ -93,17 +99,22 @@ async fn make(
     os_user: Option<&str>,
     accounts: &Accounts,
 ) -> Result<(), EngineError> {
-    std::fs::create_dir_all(draft).map_err(|problem| EngineError::file("make", draft, problem))?;
-    give(draft, os_user.map(user_ids).transpose()?)?;
+    let owner = os_user.map(user_ids).transpose()?;
+    for place in [draft, &draft.join(DATA), &draft.join(TEMPORARY)] {
+        std::fs::create_dir_all(place).map_err(|problem| EngineError::file("make", place, problem))?;
+        give(place, owner)?;
+    }
+    let places = ["datadir", "tmpdir"].into_iter().zip([DATA, TEMPORARY]);
+    let places = places.map(|(name, place)| format!("--{name}={}", draft.join(place).display()));
     let mut install = Spawn::new(&preflight.install_db)
         .arg("--no-defaults")
-        .arg(format!("--datadir={}", draft.display()))
+        .args(places.clone())
         .args(["--auth-root-authentication-method=socket", "--auth-root-socket-user=root"])
         .args(["--skip-test-db", "--skip-name-resolve"])
         .arg(format!("--innodb-log-file-size={REDO_LOG_MIB}M"));
     let mut bootstrap = Spawn::new(&preflight.binaries.mariadbd)
         .args(["--no-defaults", "--bootstrap", "--skip-log-bin"])
-        .arg(format!("--datadir={}", draft.display()))
+        .args(places)
         .arg(format!("--innodb-log-file-size={REDO_LOG_MIB}M"));
     if let Some(cgroup) = cgroup {
         install = install.cgroup(cgroup);

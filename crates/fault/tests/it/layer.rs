@@ -126,10 +126,13 @@ pub(crate) struct Database {
 impl Database {
     /// A fresh data directory, made once per test process and copied.
     pub(crate) fn install(into: &Path) {
+        // Temporary tables in a place of its own: a server that starts removes those that it finds in a shared one.
+        let temporary = tempfile::tempdir().expect("a directory");
         let script = format!(
-            "mariadb-install-db --no-defaults --datadir={0} --user=mysql --auth-root-authentication-method=normal \
-             --skip-test-db >&2",
-            into.display()
+            "chown mysql {1} && mariadb-install-db --no-defaults --datadir={0} --tmpdir={1} --user=mysql \
+             --auth-root-authentication-method=normal --skip-test-db >&2",
+            into.display(),
+            temporary.path().display()
         );
         run("sh", &["-c", &script]);
     }

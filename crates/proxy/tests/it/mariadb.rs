@@ -26,7 +26,9 @@ impl Server {
         let data = directory.join("data");
         let install = Spawn::new("mariadb-install-db")
             .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", "--user=root"])
-            .arg(format!("--datadir={}", data.display()));
+            .arg(format!("--datadir={}", data.display()))
+            // Not a shared place: every server that starts removes the temporary tables that it finds there.
+            .arg(format!("--tmpdir={}", directory.display()));
         process::run(install, SOON * 6).await.expect("mariadb-install-db works (package mariadb-server)");
         let port =
             std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
@@ -35,6 +37,7 @@ impl Server {
             .args(["--no-defaults", "--user=root", "--bind-address=127.0.0.1", "--skip-name-resolve"])
             .args(["--max-allowed-packet=64M", "--innodb-buffer-pool-size=16M"])
             .arg(format!("--datadir={}", data.display()))
+            .arg(format!("--tmpdir={}", directory.display()))
             .arg(format!("--socket={}", directory.join("mariadbd.sock").display()))
             .arg(format!("--port={}", port.port()))
             .stdout(Stream::Append(log.clone()))

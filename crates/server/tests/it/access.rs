@@ -1,6 +1,6 @@
 //! Who may do what, over the real API.
 
-use crate::fixture::{Fixture, config};
+use crate::fixture::{Fixture, config, until};
 use crate::keeper::{register, shop};
 use firedrill_api::access::{AddUser, ChangePassword, CreateToken, Grants, LogIn, SetTeam};
 use firedrill_api::client::{Client, ClientError};
@@ -287,7 +287,7 @@ async fn a_token_does_what_it_is_for_until_it_is_revoked() {
     let short = create(vec![Grant::everywhere(Role::Viewer)], Span::millis(1));
     let short = admin.create_token(&short).await.expect("made");
     let late = anew(&fixture).with_credential(&short.secret);
-    let error = late.status().await.expect_err("expired");
+    let error = until("it expires", async || late.status().await.err()).await;
     assert!(error.to_string().contains("expired"), "{error}");
     assert!(admin.create_token(&create(vec![], Span::secs(60))).await.is_err());
     assert!(admin.create_token(&create(vec![Grant::everywhere(Role::Viewer)], Span::secs(400 * 86400))).await.is_err());

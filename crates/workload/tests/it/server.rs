@@ -35,6 +35,8 @@ impl Server {
         let installed = Command::new("mariadb-install-db")
             .args(["--no-defaults", "--user=root", "--auth-root-authentication-method=normal", "--skip-test-db"])
             .arg(format!("--datadir={}", dir.display()))
+            // Not a shared place: every server that starts removes the temporary tables that it finds there.
+            .arg(format!("--tmpdir={}", home.path().display()))
             .output()
             .expect("mariadb-install-db is installed (apt install mariadb-server)");
         assert!(installed.status.success(), "mariadb-install-db: {}", String::from_utf8_lossy(&installed.stderr));
@@ -60,6 +62,7 @@ impl Server {
             .args(["--performance-schema=OFF", "--innodb-buffer-pool-size=64M", "--innodb-log-file-size=32M"])
             .args(["--log-bin=binlog", "--log-slave-updates", "--gtid-strict-mode=1", "--skip-slave-start"])
             .arg(format!("--datadir={}", self.dir.display()))
+            .arg(format!("--tmpdir={}", self.dir.display()))
             .arg(format!("--socket={}", self.dir.join("sock").display()))
             .arg(format!("--pid-file={}", self.dir.join("pid").display()))
             .args([format!("--port={}", self.port), format!("--server-id={}", self.id)])

@@ -220,8 +220,11 @@ pub(super) mod rehearsal {
     use std::ptr::NonNull;
 
     type ClockGettime = unsafe extern "C" fn(libc::clockid_t, *mut libc::timespec) -> libc::c_int;
+    /// The kernel's `struct timezone`; libc's type of that name has no fields and no size.
     #[cfg(test)]
-    type Gettimeofday = unsafe extern "C" fn(*mut libc::timeval, *mut libc::timezone) -> libc::c_int;
+    type Zone = [libc::c_int; 2];
+    #[cfg(test)]
+    type Gettimeofday = unsafe extern "C" fn(*mut libc::timeval, *mut Zone) -> libc::c_int;
     #[cfg(test)]
     type Time = unsafe extern "C" fn(*mut libc::time_t) -> libc::time_t;
 
@@ -276,8 +279,7 @@ pub(super) mod rehearsal {
             // SAFETY: the stub's second function is one of this type.
             let function = unsafe { std::mem::transmute::<*mut libc::c_void, Gettimeofday>(self.entry(1)) };
             let mut time = libc::timeval { tv_sec: 0, tv_usec: 0 };
-            // SAFETY: a zone of zeros is a valid value.
-            let mut place: libc::timezone = unsafe { std::mem::zeroed() };
+            let mut place: Zone = [0; 2];
             let place = if zone { &raw mut place } else { std::ptr::null_mut() };
             // SAFETY: both pointers are null or to values that live until the call returns.
             assert_eq!(unsafe { function(&raw mut time, place) }, 0);
@@ -328,6 +330,7 @@ mod tests {
     }
 
     /// By how much the answer is off, within the time that asking takes.
+    #[track_caller]
     fn off(ask: impl Fn() -> i128, clock: libc::clockid_t, expected: i128, coarse: i128) {
         let before = own(clock);
         let told = ask();
