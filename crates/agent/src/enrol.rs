@@ -24,6 +24,11 @@ pub(crate) fn identity_file(config: &AgentConfig) -> PathBuf {
     config.data_dir.join("identity.pem")
 }
 
+/// Where the newest epoch of its servers is kept.
+pub(crate) fn epochs_file(config: &AgentConfig) -> PathBuf {
+    config.data_dir.join("epoch")
+}
+
 /// The TLS configuration of an enrolled agent; enrols it when it is not.
 ///
 /// # Errors
@@ -35,6 +40,9 @@ pub(crate) async fn enrolled(config: &AgentConfig, servers: &[Server]) -> Result
         Some(content) => content,
         None => {
             let content = enrol(config, servers, &path).await?;
+            // Epochs of the servers of another store mean nothing now.
+            let epochs = epochs_file(config);
+            storage::remove_if_there(&epochs).map_err(AgentError::storage("remove", &epochs))?;
             storage::replace(&path, &content).map_err(AgentError::storage("write", &path))?;
             tracing::info!(host = %config.host, path = %path.display(), "enrolled; the token is used up");
             content

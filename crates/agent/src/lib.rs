@@ -23,6 +23,7 @@ mod clock;
 mod config;
 mod dispatch;
 mod enrol;
+mod epoch;
 mod error;
 mod gateway;
 mod generations;

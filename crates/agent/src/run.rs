@@ -4,6 +4,7 @@ use crate::answers::Answers;
 use crate::attacks::Attacks;
 use crate::config::AgentConfig;
 use crate::dispatch::Dispatcher;
+use crate::epoch::{Epochs, NotAdmitted};
 use crate::error::AgentError;
 use crate::gateway::Gateway;
 use crate::generations::Generations;
@@ -88,6 +89,7 @@ pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(),
 pub(crate) struct Agent {
     pub(crate) config: AgentConfig,
     boot_id: String,
+    epochs: Epochs,
     dispatcher: Arc<Dispatcher>,
 }
 
@@ -101,6 +103,7 @@ impl Agent {
         let dir = config.data_dir.clone();
         let boot_id = firedrill_host::clock::boot_id()
             .map_err(|error| AgentError::Part { part: "clock", problem: error.full() })?;
+        let epochs = Epochs::open(enrol::epochs_file(&config))?;
         let generations = Arc::new(Generations::open(dir.join("generations"))?);
         let gateway = match &config.gateway {
             None => None,
@@ -126,7 +129,7 @@ impl Agent {
             under_way: Default::default(),
             tasks: Default::default(),
         });
-        Ok((Arc::new(Self { config, boot_id, dispatcher }), writer))
+        Ok((Arc::new(Self { config, boot_id, epochs, dispatcher }), writer))
     }
 
     /// Starts everything that goes on by itself.
@@ -218,6 +221,10 @@ impl Session for Agent {
             gateway_of: self.config.gateway.as_ref().map(|gateway| gateway.cluster.clone()),
             attacks: self.dispatcher.attacks.active(),
         }
+    }
+
+    fn admit(&self, epoch: u64) -> Result<(), NotAdmitted> {
+        self.epochs.admit(epoch)
     }
 
     fn opened(&self) {

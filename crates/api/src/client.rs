@@ -5,6 +5,7 @@ mod evidence;
 mod guards;
 mod messages;
 mod schedules;
+mod servers;
 
 pub use evidence::{EvidenceFormat, EvidenceQuery};
 pub use schedules::CalendarQuery;
@@ -24,6 +25,7 @@ use futures_util::{Stream, StreamExt, stream};
 use reqwest::{Method, RequestBuilder, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use servers::Servers;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +38,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(120);
 const STREAM_SILENT_AFTER: Duration = Duration::from_secs(30);
 /// Longest event of the live stream: an operation with all its logs, with room to spare.
 const EVENT_BYTES_MAX: usize = 16 << 20;
+
+/// The code of a server that stands by while another one acts.
+const STANDING_BY: &str = "S017";
 
 /// Why a call gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +85,15 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// It was not done, because the server that was asked is not there or stands by.
+    fn asks_elsewhere(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Problem(problem) => problem.code == STANDING_BY,
+            _ => false,
+        }
+    }
+
     /// Refused by a guard: exit status 4.
     #[must_use]
     pub fn refused(&self) -> bool {
@@ -116,7 +130,7 @@ pub struct LiveMessage {
 /// Calls one server. Cheap to clone.
 #[derive(Clone)]
 pub struct Client {
-    base: String,
+    servers: Servers,
     http: reqwest::Client,
     person: Option<String>,
     credential: Option<Arc<str>>,
@@ -125,20 +139,27 @@ pub struct Client {
 impl std::fmt::Debug for Client {
     /// Without the secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client").field("base", &self.base).finish_non_exhaustive()
+        f.debug_struct("Client").field("servers", &self.servers).finish_non_exhaustive()
     }
 }
 
 impl Client {
-    /// For the server at that address (`http://127.0.0.1:7070`). Nothing is sent yet.
+    /// For the server at that address (`http://127.0.0.1:7070`), or for several that share a store, separated by commas:
+    /// what one cannot be asked, because it is not there or stands by, the next one is. Nothing is sent yet.
     ///
     /// # Errors
-    /// It is not an `http://` address.
-    pub fn new(base_url: &str) -> Result<Self, ClientError> {
-        let address = || ClientError::Address { url: base_url.to_owned() };
-        let url = reqwest::Url::parse(base_url).map_err(|_| address())?;
-        if !["http", "https"].contains(&url.scheme()) || url.host().is_none() {
-            return Err(address());
+    /// One of them is not an `http://` or `https://` address.
+    pub fn new(addresses: &str) -> Result<Self, ClientError> {
+        let mut bases = Vec::new();
+        let mut plain = true;
+        for base in addresses.split(',') {
+            let address = || ClientError::Address { url: base.to_owned() };
+            let url = reqwest::Url::parse(base).map_err(|_| address())?;
+            if !["http", "https"].contains(&url.scheme()) || url.host().is_none() {
+                return Err(address());
+            }
+            plain &= url.scheme() == "http";
+            bases.push(base.trim_end_matches('/').to_owned());
         }
         install_crypto();
         let http = reqwest::Client::builder()
@@ -147,9 +168,9 @@ impl Client {
             // A server is reached directly: a proxy of the environment must not come between.
             .no_proxy();
         // Without TLS the certificates that this system trusts need not be there.
-        let http = if url.scheme() == "http" { http.tls_certs_only(Vec::new()) } else { http };
-        let http = http.build().map_err(|_| address())?;
-        Ok(Self { base: base_url.trim_end_matches('/').to_owned(), http, person: None, credential: None })
+        let http = if plain { http.tls_certs_only(Vec::new()) } else { http };
+        let http = http.build().map_err(|_| ClientError::Address { url: addresses.to_owned() })?;
+        Ok(Self { servers: Servers::new(bases), http, person: None, credential: None })
     }
 
     /// Calls in the name of that person, which counts as long as a server has no users; a name that no header can carry
@@ -166,10 +187,10 @@ impl Client {
         Self { credential: Some(secret.into()), ..self }
     }
 
-    /// The address that it was made with, without a slash at the end.
+    /// The first address that it was made with, without a slash at the end.
     #[must_use]
     pub fn base_url(&self) -> &str {
-        &self.base
+        self.servers.first()
     }
 
     /// The server itself.
@@ -436,7 +457,7 @@ impl Client {
     }
 
     fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.base)
+        format!("{}{path}", self.servers.current())
     }
 
     fn call(&self, method: Method, path: &str) -> RequestBuilder {
@@ -470,11 +491,31 @@ impl Client {
             .map_err(|error| ClientError::NotUnderstood { url: self.url(path), seen: error.to_string() })
     }
 
-    /// The answer when it is a good one; otherwise the problem that it carries.
+    /// The answer when it is a good one; otherwise the problem that it carries. What cannot be asked of one server, the next
+    /// one is asked, for as long as a take-over lasts: of a call that may have happened nobody else is asked.
     async fn answer(&self, path: &str, request: RequestBuilder) -> Result<Response, ClientError> {
+        let mut search = self.servers.search();
+        let mut request = request;
+        loop {
+            // A body that can be sent only once goes to one server.
+            let again = request.try_clone();
+            let error = match self.answer_of_one(path, request).await {
+                Err(error) if error.asks_elsewhere() => error,
+                answer => return answer,
+            };
+            let (Some(again), Some(wait)) = (again, search.next()) else { return Err(error) };
+            tokio::time::sleep(wait).await;
+            let (client, built) = again.build_split();
+            let mut built = built.map_err(|source| self.broken(path, source))?;
+            self.servers.redirect(built.url_mut());
+            request = RequestBuilder::from_parts(client, built);
+        }
+    }
+
+    async fn answer_of_one(&self, path: &str, request: RequestBuilder) -> Result<Response, ClientError> {
         let response = request.send().await.map_err(|source| {
             if source.is_connect() {
-                ClientError::Unreachable { url: self.base.clone(), source }
+                ClientError::Unreachable { url: self.servers.current().to_owned(), source }
             } else {
                 self.broken(path, source)
             }

@@ -77,6 +77,9 @@ pub struct Status {
     pub halted: Option<String>,
     /// Runs under way.
     pub running: Vec<RunId>,
+    /// Among several servers that share a store: since which take-over this one acts. Absent: it is the only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
 }
 
 /// One host.

@@ -75,6 +75,10 @@ pub struct Welcome {
     /// Either side says something at least this often, milliseconds; more often than the usual 500 never.
     #[serde(default = "usual_beat")]
     pub beat_ms: u64,
+    /// Among servers that share a store, since which take-over this one acts: an agent that has seen a greater number does
+    /// nothing for it. 0 for a server with a store of its own.
+    #[serde(default)]
+    pub epoch: u64,
 }
 
 /// What servers and agents kept to before they agreed on it.

@@ -22,7 +22,7 @@ pub(crate) struct Args {
 /// Which server a client command talks to.
 #[derive(ClapArgs, Clone)]
 pub(crate) struct Connect {
-    /// Address of the server (default: that of the sandbox "default")
+    /// Address of the server, or of several that share a store, with commas (default: that of the sandbox "default")
     #[arg(long, global = true, env = "FIREDRILL_SERVER", value_name = "URL")]
     pub(crate) server: Option<String>,
     /// Talk to the server of this sandbox
@@ -48,6 +48,9 @@ pub(crate) enum Command {
     Sandbox(Sandbox),
     /// Run the server
     Server(Server),
+    /// Copies of what a server remembers
+    #[command(subcommand)]
+    Store(crate::commands::store::StoreCommand),
     /// Print the description of the HTTP API (OpenAPI 3.1)
     Api,
     /// Run the agent of this host
@@ -240,12 +243,22 @@ pub(crate) struct Server {
     /// Where state, keys and histories live
     #[arg(long, value_name = "DIR", default_value = "/var/lib/firedrill/server")]
     pub(crate) data_dir: PathBuf,
+    /// A PostgreSQL database that several servers share, postgres://user@host:port/database, instead of a file of this
+    /// server's own; the password may be in PGPASSWORD or a file that PGPASSFILE names
+    #[arg(long, value_name = "URL", env = "FIREDRILL_STORE", hide_env_values = true)]
+    pub(crate) store: Option<firedrill_server::PostgresUrl>,
     /// Address for people, scripts and pages; loopback only until there is a user
     #[arg(long, default_value = "127.0.0.1:7070")]
     pub(crate) http: std::net::SocketAddr,
     /// Address for agents (mutual TLS)
     #[arg(long, default_value = "127.0.0.1:7443")]
     pub(crate) link: std::net::SocketAddr,
+    /// What agents are told to connect to, when it is not --link itself (0.0.0.0, a translated address)
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) link_advertised: Option<std::net::SocketAddr>,
+    /// What people and scripts of other servers are led to, when it is not --http itself
+    #[arg(long, value_name = "URL")]
+    pub(crate) http_advertised: Option<String>,
     /// A proxy in front ends TLS and sets X-Forwarded-For: cookies for TLS alone, addresses as the proxy names them
     #[arg(long)]
     pub(crate) behind_tls_proxy: bool,

@@ -45,11 +45,12 @@ pub struct Host {
 }
 
 impl Host {
-    /// Connects, again and again, until it is dropped. `database` runs on it, when there is one.
+    /// Connects, again and again, until it is dropped; to each of several servers in turn. `database` runs on it, when
+    /// there is one.
     #[must_use]
-    pub fn start(setting: Setting, identity: Identity, database: Option<(Databases, NodeName)>) -> Self {
+    pub fn start(settings: Vec<Setting>, identity: Identity, database: Option<(Databases, NodeName)>) -> Self {
         let (name, standing) = (identity.host.clone(), Arc::<Mutex<Standing>>::default());
-        let living = tokio::spawn(live(setting, identity, database, Arc::clone(&standing)));
+        let living = tokio::spawn(live(settings, identity, database, Arc::clone(&standing)));
         Self { name, standing, living }
     }
 
@@ -136,18 +137,18 @@ impl Standing {
 
 /// Connects again whenever the link is lost.
 async fn live(
-    setting: Setting,
+    settings: Vec<Setting>,
     identity: Identity,
     database: Option<(Databases, NodeName)>,
     standing: Arc<Mutex<Standing>>,
 ) {
     let host = identity.host.clone();
     let mut heard = Instant::now();
-    loop {
+    for setting in settings.iter().cycle() {
         let mut greeting = hello(&host);
         greeting.attacks = lock(&standing).in_place.keys().cloned().collect();
         let script = script(host.clone(), database.clone(), Arc::clone(&standing));
-        if let Ok(agent) = Agent::connect(&setting, identity.clone(), &greeting, script).await {
+        if let Ok(agent) = Agent::connect(setting, identity.clone(), &greeting, script).await {
             say_again(&host, &standing, agent.session);
             heard = hold(&agent, &host, database.as_ref(), &standing).await;
             lock(&standing).session = None;

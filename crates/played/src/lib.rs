@@ -3,7 +3,9 @@
 //! Tests of the server use them, and the benchmark of a large fleet holds thousands of them in one process. For
 //! development only: no crate of the product may use this one.
 //!
-//! **What it never does**: put a real fault in place, or speak to a database.
+//! Beside them, what tests of several crates need: a PostgreSQL server ([`Postgres`]), which is real.
+//!
+//! **What it never does**: put a real fault in place, or speak to a database of a fleet.
 //!
 //! **Where to begin**: [`Agent`] for one that answers by a script, [`Host`] for one that keeps its faults over lost links
 //! as the real agent does, [`Databases`] for the database servers behind them.
@@ -15,6 +17,8 @@ mod databases;
 mod host;
 mod identity;
 pub mod killing;
+mod pair;
+mod postgres;
 mod process;
 
 pub use agent::{Agent, Link, Script, Setting, hello, obliging, willing};
@@ -22,6 +26,7 @@ pub use connection::{Connection, Refused};
 pub use databases::{Databases, look};
 pub use host::{Host, Standing};
 pub use identity::{Identity, enrol};
+pub use postgres::Postgres;
 
 use anyhow::ensure;
 use firedrill_model::Timestamp;

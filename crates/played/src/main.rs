@@ -1,4 +1,5 @@
-//! Played agents from the command line: `kills` kills a server many times, `crowd` measures one with many agents. What is
+//! Played agents from the command line: `kills` kills a server many times, `pair-kills` whichever
+//! of two acts, `crowd` measures one with many agents. What is
 //! measured is printed as one JSON object, or as one line of text.
 #![allow(clippy::print_stdout, reason = "a program that prints its results")]
 
@@ -43,8 +44,8 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let at = dir.path().to_owned();
     let done = match what.as_str() {
-        "kills" => {
-            let plan = killing::Plan { program, dir: at, kills, seed };
+        "kills" | "pair-kills" => {
+            let plan = killing::Plan { program, dir: at, kills, seed, pair: what == "pair-kills" };
             runtime.block_on(killing::run(&plan)).map(|tally| println!("{tally}"))
         }
         "crowd" => {
@@ -52,7 +53,7 @@ fn main() -> anyhow::Result<()> {
             let printed = runtime.block_on(crowd::run(&plan)).and_then(|figures| Ok(serde_json::to_string(&figures)?));
             printed.map(|text| println!("{text}"))
         }
-        _ => bail!("say what to do: `kills` or `crowd`"),
+        _ => bail!("say what to do: `kills`, `pair-kills` or `crowd`"),
     };
     if done.is_err() {
         let kept = dir.keep();

@@ -20,6 +20,8 @@ pub(crate) struct Server {
     log: PathBuf,
     http: SocketAddr,
     link: SocketAddr,
+    /// The database that it shares with others, if any.
+    store: Option<String>,
     child: Child,
 }
 
@@ -32,12 +34,28 @@ pub(crate) struct Restarted {
 
 impl Server {
     pub(crate) async fn start(program: &Path, dir: &Path) -> anyhow::Result<Self> {
-        let (data, log) = (dir.join("data"), dir.join("server.log"));
-        let (http, link) = (free_address()?, free_address()?);
-        let child = spawn(program, &data, &log, http, link)?;
-        let server = Self { program: program.to_owned(), data, log, http, link, child };
+        let server = Self::spawn(program, dir, None)?;
         server.answers().await?;
         Ok(server)
+    }
+
+    /// Starts it and does not wait for it; with others when there is a `store`.
+    pub(crate) fn spawn(program: &Path, dir: &Path, store: Option<String>) -> anyhow::Result<Self> {
+        let (data, log) = (dir.join("data"), dir.join("server.log"));
+        let (http, link) = (free_address()?, free_address()?);
+        let child = spawn(program, &data, &log, (http, link), store.as_deref())?;
+        Ok(Self { program: program.to_owned(), data, log, http, link, store, child })
+    }
+
+    /// Starts it again and does not wait for it.
+    pub(crate) fn spawn_again(&mut self) -> anyhow::Result<()> {
+        let addresses = (self.http, self.link);
+        self.child = spawn(&self.program, &self.data, &self.log, addresses, self.store.as_deref())?;
+        Ok(())
+    }
+
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
     }
 
     pub(crate) fn link(&self) -> SocketAddr {
@@ -71,20 +89,28 @@ impl Server {
 
     /// Starts it again on what the killed one has left.
     pub(crate) async fn restart(&mut self) -> anyhow::Result<Restarted> {
-        self.child = spawn(&self.program, &self.data, &self.log, self.http, self.link)?;
+        self.spawn_again()?;
         self.answers().await?;
-        let newest = self.client()?.timeline(&firedrill_api::client::TimelineQuery::default()).await?;
-        let own = newest.iter().rev().skip_while(|line| !line.text.ends_with(" started")).skip(1);
-        // Settled before the line of the start.
-        let runs_interrupted = own.take(1).any(|line| line.text.contains("was interrupted"));
-        Ok(Restarted { runs_interrupted })
+        Restarted::seen(&self.client()?).await
     }
 
-    async fn answers(&self) -> anyhow::Result<()> {
+    pub(crate) async fn answers(&self) -> anyhow::Result<()> {
         let client = self.client()?;
         until("the server answers", || async { Ok(client.status().await.ok().map(drop)) })
             .await
             .with_context(|| format!("its log is {}", self.log.display()))
+    }
+}
+
+impl Restarted {
+    /// Looks at what the server that acts has put on the timeline.
+    pub(crate) async fn seen(client: &Client) -> anyhow::Result<Self> {
+        let newest = client.timeline(&firedrill_api::client::TimelineQuery::default()).await?;
+        let start = |text: &str| text.ends_with(" started") || text.contains(" acts (epoch ");
+        let own = newest.iter().rev().skip_while(|line| !start(&line.text)).skip(1);
+        // Settled before the line of the start.
+        let runs_interrupted = own.take(1).any(|line| line.text.contains("was interrupted"));
+        Ok(Self { runs_interrupted })
     }
 }
 
@@ -100,13 +126,20 @@ fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
-fn spawn(program: &Path, data: &Path, log: &Path, http: SocketAddr, link: SocketAddr) -> anyhow::Result<Child> {
+fn spawn(
+    program: &Path,
+    data: &Path,
+    log: &Path,
+    (http, link): (SocketAddr, SocketAddr),
+    store: Option<&str>,
+) -> anyhow::Result<Child> {
     let log: File = OpenOptions::new().create(true).append(true).open(log)?;
     Command::new(program)
         .arg("server")
         .arg("--data-dir")
         .arg(data)
         .args(["--http", &http.to_string(), "--link", &link.to_string()])
+        .args(store.map(|store| format!("--store={store}")))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)

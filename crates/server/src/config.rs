@@ -1,12 +1,16 @@
 //! How a server is set up.
 
 use crate::probes::Destinations;
+use firedrill_store::PostgresUrl;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// Without a sign of the server for this long agents take their faults out.
 pub const LEASE: Duration = Duration::from_secs(10);
+
+/// The file in the data directory.
+pub(crate) const DATABASE_FILE: &str = "firedrill.db";
 
 /// Enough for a thousand agents, without asking how many files may be open.
 const LINK_CONNECTIONS: usize = 4096;
@@ -22,6 +26,10 @@ pub struct ServerConfig {
     pub link: SocketAddr,
     /// What agents are told to connect to, when it is not `link` itself (an unspecified address, a translated one).
     pub link_advertised: Option<SocketAddr>,
+    /// A database that several servers share; `None`: a file of this server's own, in `data_dir`.
+    pub shared: Option<PostgresUrl>,
+    /// What people and scripts of other servers are told to call, as a URL, when it is not `http` itself.
+    pub http_advertised: Option<String>,
     /// Without a sign of the server for this long agents take their faults out.
     pub lease: Duration,
     /// Connections of agents that are open at once; an agent holds three or four.
@@ -41,6 +49,8 @@ impl ServerConfig {
             http,
             link,
             link_advertised: None,
+            shared: None,
+            http_advertised: None,
             lease: LEASE,
             link_connections: LINK_CONNECTIONS,
             behind_tls_proxy: false,

@@ -1,7 +1,7 @@
 //! Why a server does not start.
 
 use crate::authority::AuthorityError;
-use firedrill_store::StoreError;
+use firedrill_store::{Place, StoreError};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -77,6 +77,16 @@ pub enum StartError {
     /// A stored cluster breaks the rules.
     #[error("{0}; the stored registration was damaged or made by another version of firedrill")]
     Cluster(firedrill_model::cluster::ClusterError),
+    /// Servers of one store have one authority and one key.
+    #[error(
+        "the servers of this database have another authority or another key than {data_dir}: agents would not trust this server, and it could not read their secrets; copy authority/ and secrets.key from the data directory of the server at {other} into {data_dir}, readable by its owner only, then start again"
+    )]
+    OtherKeys {
+        /// Of this server.
+        data_dir: PathBuf,
+        /// Who acts, or did last.
+        other: String,
+    },
     /// A keeper's stored state does not fit this version.
     #[error(
         "the stored state of cluster {cluster} cannot be read; it was written by another version of firedrill; start that version"
@@ -92,7 +102,7 @@ pub enum StartError {
 impl From<StoreError> for StartError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::DiskFull { path, .. } => Self::DiskFull { path },
+            StoreError::DiskFull { place: Place::File(path), .. } => Self::DiskFull { path },
             error => Self::Store(error),
         }
     }
@@ -111,6 +121,7 @@ impl StartError {
             Self::Locked { .. } => "S034",
             Self::Authority { .. } => "S035",
             Self::Secrets(_) => "S037",
+            Self::OtherKeys { .. } => "S038",
             Self::Cluster(_) | Self::KeeperState { .. } => "S036",
         }
     }

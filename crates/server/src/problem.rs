@@ -46,6 +46,8 @@ pub const LINK_VERSION: &str = "S013";
 pub const HISTORY: &str = "S014";
 /// A page of another origin called the API.
 pub const ORIGIN: &str = "S015";
+/// Another server acts.
+pub const STANDING_BY: &str = "S017";
 /// A run is under way on that cluster.
 pub const BUSY: &str = "S016";
 
@@ -190,7 +192,7 @@ pub(crate) struct ProblemCode(pub(crate) String);
 fn status(problem: &Problem) -> StatusCode {
     match problem.code.as_str() {
         NOT_FOUND => StatusCode::NOT_FOUND,
-        STORE => StatusCode::SERVICE_UNAVAILABLE,
+        STORE | STANDING_BY => StatusCode::SERVICE_UNAVAILABLE,
         TOKEN | CERTIFICATE | ORIGIN | DENIED => StatusCode::FORBIDDEN,
         NOT_LOGGED_IN | LOG_IN => StatusCode::UNAUTHORIZED,
         TOO_MANY => StatusCode::TOO_MANY_REQUESTS,

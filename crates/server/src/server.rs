@@ -18,8 +18,9 @@ use crate::workload_feed::WorkloadFeed;
 use firedrill_api::http::{Problem, RunEntry, Status};
 use firedrill_model::attack::AttackReport;
 use firedrill_model::report::LagSample;
-use firedrill_model::{RunId, Timestamp};
-use firedrill_store::{RunSummary, Store};
+use firedrill_model::timeline::{EventKind, Scope};
+use firedrill_model::{RunId, Severity, Timestamp};
+use firedrill_store::{Epoch, RunSummary, Store};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,6 +33,8 @@ pub struct Server {
     pub config: ServerConfig,
     /// What it remembers.
     pub store: Store,
+    /// Since which take-over it acts, among servers that share a store; 0 on a file of its own.
+    pub epoch: Epoch,
     /// The hosts and the links to their agents.
     pub fleet: Arc<Fleet>,
     /// The clusters and their keepers.
@@ -74,6 +77,7 @@ impl std::fmt::Debug for Server {
 pub(crate) struct Parts {
     pub(crate) config: ServerConfig,
     pub(crate) store: Store,
+    pub(crate) epoch: Epoch,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) keepers: Keepers,
     pub(crate) timeline: Timeline,
@@ -92,6 +96,7 @@ impl Server {
         let Parts {
             config,
             store,
+            epoch,
             fleet,
             keepers,
             timeline,
@@ -109,6 +114,7 @@ impl Server {
             config,
             prober,
             store,
+            epoch,
             fleet,
             keepers,
             timeline,
@@ -160,6 +166,17 @@ impl Server {
         };
     }
 
+    /// Puts on the timeline that it acts from now on, and after whom.
+    pub(crate) async fn say_started(&self, before: Option<&str>) {
+        let version = env!("CARGO_PKG_VERSION");
+        let text = match (self.epoch, before) {
+            (Epoch(0), _) => format!("server {version} started"),
+            (epoch, None) => format!("server {version} acts (epoch {epoch})"),
+            (epoch, Some(before)) => format!("server {version} acts (epoch {epoch}); before it, {before} did"),
+        };
+        self.timeline.append(Severity::Info, EventKind::Server, text, Scope::default()).await;
+    }
+
     /// The server itself, for pages and lists.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -169,6 +186,7 @@ impl Server {
             started: self.started,
             halted: self.halted(),
             running: self.runs.running(),
+            epoch: (self.epoch != Epoch(0)).then_some(self.epoch.0),
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::access::AccessControl;
 use crate::attacks::{self, Change, Changes};
 use crate::authority::Authority;
-use crate::config::ServerConfig;
+use crate::config::{DATABASE_FILE, ServerConfig};
 use crate::error::StartError;
 use crate::fleet::{Fleet, Presence};
 use crate::keepers::{Keepers, Surroundings};
@@ -12,11 +12,9 @@ use crate::lock::DataDirLock;
 use crate::messages::Messages;
 use crate::server::{Parts, Server};
 use crate::timeline::Timeline;
-use crate::{http, interrupted, link, messages, schedules};
+use crate::{http, interrupted, link, messages, schedules, shared};
 use axum::serve::ListenerExt;
-use firedrill_model::Severity;
-use firedrill_model::timeline::{EventKind, Scope};
-use firedrill_store::Store;
+use firedrill_store::{Epoch, Store};
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
@@ -34,7 +32,10 @@ const SHUTDOWN_WITHIN: Duration = Duration::from_secs(5);
 /// # Errors
 /// Why it did not start; nothing was begun then.
 pub async fn run(config: ServerConfig, shutdown: CancellationToken) -> Result<(), StartError> {
-    start(config, shutdown).await?.finished().await;
+    match config.shared.clone() {
+        Some(url) => shared::contend(config, url, shutdown).await?.finished().await?,
+        None => start(config, shutdown).await?.finished().await,
+    }
     Ok(())
 }
 
@@ -54,29 +55,63 @@ pub struct Running {
 impl Running {
     /// Resolves when the server has stopped, after its shutdown was asked for.
     pub async fn finished(self) {
-        self.server.shutdown.cancelled().await;
-        self.tasks.close();
-        if tokio::time::timeout(SHUTDOWN_WITHIN, self.tasks.wait()).await.is_err() {
-            tracing::warn!("not everything ended within {SHUTDOWN_WITHIN:?} of the shutdown; cut off");
-        }
-        self.server.store.close().await;
+        finished(&self.server, self.tasks).await;
     }
 }
 
-/// Starts a server.
+/// Resolves when a server has stopped, after its shutdown was asked for.
+pub(crate) async fn finished(server: &Server, tasks: TaskTracker) {
+    server.shutdown.cancelled().await;
+    tasks.close();
+    if tokio::time::timeout(SHUTDOWN_WITHIN, tasks.wait()).await.is_err() {
+        tracing::warn!("not everything ended within {SHUTDOWN_WITHIN:?} of the shutdown; cut off");
+    }
+    if tokio::time::timeout(SHUTDOWN_WITHIN, server.store.close()).await.is_err() {
+        tracing::warn!("the store did not close within {SHUTDOWN_WITHIN:?}; its connections are left to it");
+    }
+}
+
+/// Starts a server on a file of its own; [`ServerConfig::shared`] is not looked at.
 ///
 /// # Errors
 /// Why it did not start; nothing was begun then.
 pub async fn start(config: ServerConfig, shutdown: CancellationToken) -> Result<Running, StartError> {
+    let lock = prepare(&config)?;
+    let listener = listen(config.http, "--http").await?;
+    let http = local_address(&listener, config.http, "--http")?;
+    let store = Store::open(&config.data_dir.join(DATABASE_FILE)).await?;
+    let Begun { server, link, tasks } = begin(config, store, Epoch(0), shutdown.clone()).await?;
+    server.say_started(None).await;
+    tasks.spawn(serve_http(listener, http::router(Arc::clone(&server)), shutdown));
+    tracing::info!(%http, %link, data_dir = %server.config.data_dir.display(), "server started");
+    Ok(Running { server, http, link, tasks, _lock: lock })
+}
+
+/// The data directory is there, and no other server's.
+pub(crate) fn prepare(config: &ServerConfig) -> Result<DataDirLock, StartError> {
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(&config.data_dir)
         .map_err(|error| StartError::data_dir(&config.data_dir, error))?;
-    let lock = DataDirLock::take(&config.data_dir)?;
-    let http_listener = listen(config.http, "--http").await?;
+    DataDirLock::take(&config.data_dir)
+}
+
+/// A server that does all it is there for, but does not answer people and scripts yet.
+pub(crate) struct Begun {
+    pub(crate) server: Arc<Server>,
+    pub(crate) link: SocketAddr,
+    pub(crate) tasks: TaskTracker,
+}
+
+/// Goes on with everything that is in the store, as the server of that epoch.
+pub(crate) async fn begin(
+    config: ServerConfig,
+    store: Store,
+    epoch: Epoch,
+    shutdown: CancellationToken,
+) -> Result<Begun, StartError> {
     let link_listener = listen(config.link, "--link").await?;
-    let http = local_address(&http_listener, config.http, "--http")?;
     let link = local_address(&link_listener, config.link, "--link")?;
     let link_address = config.link_advertised.unwrap_or(link);
 
@@ -87,31 +122,35 @@ pub async fn start(config: ServerConfig, shutdown: CancellationToken) -> Result<
     let tls = link::tls_config(&authority, identity).map_err(authority_failed)?;
 
     let tasks = TaskTracker::new();
-    let (server, presence, changes) = assemble(config, authority, link_address, &tasks, shutdown.clone()).await?;
+    let place = Placed { authority, link_address, store, epoch };
+    let (server, presence, changes) = assemble(config, place, &tasks, shutdown.clone()).await?;
     let server = Arc::new(server);
     tasks.spawn(attacks::follow_changes(Arc::clone(&server), changes, shutdown.clone()));
     interrupted::settle(&server).await;
-    let text = format!("server {} started", env!("CARGO_PKG_VERSION"));
-    server.timeline.append(Severity::Info, EventKind::Server, text, Scope::default()).await;
 
     tasks.spawn(link::follow_presence(Arc::clone(&server), presence, shutdown.clone()));
     let most = server.config.link_connections;
     tasks.spawn(link::listen(link_listener, tls, link::router(Arc::clone(&server)), most, shutdown.clone()));
     tasks.spawn(schedules::follow(Arc::clone(&server), shutdown.clone()));
-    tasks.spawn(messages::follow(Arc::clone(&server), shutdown.clone()));
-    tasks.spawn(serve_http(http_listener, http::router(Arc::clone(&server)), shutdown));
-    tracing::info!(%http, %link, data_dir = %server.config.data_dir.display(), "server started");
-    Ok(Running { server, http, link, tasks, _lock: lock })
+    tasks.spawn(messages::follow(Arc::clone(&server), shutdown));
+    Ok(Begun { server, link, tasks })
+}
+
+/// Where a server is and what it stands on.
+struct Placed {
+    authority: Authority,
+    link_address: SocketAddr,
+    store: Store,
+    epoch: Epoch,
 }
 
 async fn assemble(
     config: ServerConfig,
-    authority: Authority,
-    link_address: SocketAddr,
+    placed: Placed,
     tasks: &TaskTracker,
     shutdown: CancellationToken,
 ) -> Result<(Server, mpsc::Receiver<Presence>, mpsc::Receiver<Change>), StartError> {
-    let store = Store::open(&config.data_dir.join("firedrill.db")).await?;
+    let Placed { authority, link_address, store, epoch } = placed;
     let live = LiveFeed::new();
     let timeline = Timeline::new(store.clone(), store.newest_sequence().await?, live.clone());
     let (fleet, presence) = Fleet::new(store.hosts().await?);
@@ -136,6 +175,7 @@ async fn assemble(
     let parts = Parts {
         config,
         store,
+        epoch,
         fleet,
         keepers,
         timeline,
@@ -151,14 +191,18 @@ async fn assemble(
     Ok((Server::new(parts), presence, changes))
 }
 
-async fn listen(address: SocketAddr, setting: &'static str) -> Result<TcpListener, StartError> {
+pub(crate) async fn listen(address: SocketAddr, setting: &'static str) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|source| match source.kind() {
         std::io::ErrorKind::AddrInUse => StartError::PortInUse { address, setting },
         _ => StartError::Listen { address, setting, source },
     })
 }
 
-fn local_address(listener: &TcpListener, address: SocketAddr, setting: &'static str) -> Result<SocketAddr, StartError> {
+pub(crate) fn local_address(
+    listener: &TcpListener,
+    address: SocketAddr,
+    setting: &'static str,
+) -> Result<SocketAddr, StartError> {
     listener.local_addr().map_err(|source| StartError::Listen { address, setting, source })
 }
 
@@ -170,7 +214,7 @@ fn addresses(link: SocketAddr, advertised: SocketAddr) -> Vec<IpAddr> {
     addresses
 }
 
-async fn serve_http(listener: TcpListener, router: axum::Router, shutdown: CancellationToken) {
+pub(crate) async fn serve_http(listener: TcpListener, router: axum::Router, shutdown: CancellationToken) {
     let listener = listener.tap_io(|stream| {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection of the API stays with delayed small packets");

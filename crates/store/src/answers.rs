@@ -2,7 +2,7 @@
 
 use crate::{Store, StoreError};
 use firedrill_model::{Span, Timestamp};
-use sqlx::{Connection, Row};
+use sqlx::Row;
 
 /// So long a key is known: whoever has not heard an answer repeats the call within this, or looks for themselves.
 pub const ANSWERS_KEPT: Span = Span::secs(24 * 3600);
@@ -50,7 +50,7 @@ impl Store {
     pub async fn take_key(&self, call: KeyedCall<'_>, now: Timestamp) -> Result<KeyUse, StoreError> {
         let doing = "taking the key of a call";
         let mut writer = self.durable().await?;
-        let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(self.failed(doing))?;
+        let mut transaction = writer.transaction().await.map_err(self.failed(doing))?;
         sqlx::query("DELETE FROM answers WHERE at < $1")
             .bind((now - ANSWERS_KEPT).0)
             .execute(&mut *transaction)
@@ -66,9 +66,10 @@ impl Store {
             if row.get::<&str, _>("asked") != call.asked {
                 return Ok(KeyUse::Other);
             }
-            return Ok(match row.get::<Option<u16>, _>("status") {
+            return Ok(match row.get::<Option<i64>, _>("status") {
                 Some(status) => KeyUse::Answered(KeptAnswer {
-                    status,
+                    // Written from a number of this size.
+                    status: u16::try_from(status).unwrap_or_default(),
                     content_type: row.get("content_type"),
                     body: row.get("body"),
                 }),
@@ -95,7 +96,7 @@ impl Store {
         sqlx::query("UPDATE answers SET status = $3, content_type = $4, body = $5 WHERE person = $1 AND key = $2")
             .bind(call.person)
             .bind(call.key)
-            .bind(answer.status)
+            .bind(i64::from(answer.status))
             .bind(&answer.content_type)
             .bind(&answer.body)
             .execute(&mut *self.durable().await?)

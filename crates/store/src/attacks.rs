@@ -1,15 +1,16 @@
 //! Attacks with their last known state.
 
+use crate::values::Statement;
 use crate::{Page, ROWS_MAX, Store, StoreError, document, timeline};
 use firedrill_api::guards::Chosen;
 use firedrill_model::attack::{AttackReport, AttackState};
 use firedrill_model::{AttackId, ClusterName, HostName, RunId, TimelineEvent};
 use serde::{Deserialize, Serialize};
-use sqlx::sqlite::{Sqlite, SqliteRow};
-use sqlx::{Connection, QueryBuilder, Row, SqliteConnection};
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row};
 use std::collections::BTreeMap;
 
-/// Rows of one statement: SQLite takes 32766 values in one, and a row here has up to seven.
+/// Rows of one statement: SQLite takes 32766 values in one, PostgreSQL 65535, and a row here has up to seven.
 const ROWS_AT_ONCE: usize = 500;
 /// Open attacks that are read at once: several on each host of the largest fleet that one server holds.
 const OPEN_MAX: u32 = 50_000;
@@ -33,7 +34,7 @@ impl AttackRecord {
     }
 }
 
-fn read(row: &SqliteRow) -> Result<AttackRecord, StoreError> {
+fn read(row: &AnyRow) -> Result<AttackRecord, StoreError> {
     document::read("attack", row.get("id"), row.get("document"))
 }
 
@@ -58,12 +59,13 @@ impl Store {
     ) -> Result<Vec<TimelineEvent>, StoreError> {
         let doing = "storing changes of attacks";
         let mut writer = self.ordinary().await?;
-        let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(self.failed(doing))?;
+        let mut transaction = writer.transaction().await.map_err(self.failed(doing))?;
         self.upsert(&mut transaction, attacks).await?;
         let mut numbered = Vec::with_capacity(lines.len());
         for some in lines.chunks(ROWS_AT_ONCE) {
-            let mut rows = timeline::insert_all(some)?;
-            let rows = rows.build().fetch_all(&mut *transaction).await.map_err(self.failed(doing))?;
+            let rows = timeline::insert_all(some)?;
+            let rows = rows.query().map_err(self.failed(doing))?;
+            let rows = rows.fetch_all(&mut *transaction).await.map_err(self.failed(doing))?;
             numbered.extend(timeline::all_numbered(some, &rows));
         }
         transaction.commit().await.map_err(self.failed(doing))?;
@@ -78,40 +80,40 @@ impl Store {
         let doing = "storing attacks that begin";
         let choice = document::write("choice", "", chosen)?;
         let mut writer = self.ordinary().await?;
-        let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(self.failed(doing))?;
+        let mut transaction = writer.transaction().await.map_err(self.failed(doing))?;
         self.upsert(&mut transaction, attacks).await?;
         for some in attacks.chunks(ROWS_AT_ONCE) {
-            let mut rows = QueryBuilder::<Sqlite>::new("INSERT INTO attack_choices (attack, document) ");
-            rows.push_values(some, |mut row, attack| {
-                row.push_bind(attack.report.id.0.clone()).push_bind(choice.clone());
+            let mut rows = Statement::new("INSERT INTO attack_choices (attack, document) VALUES ");
+            rows.rows(some, |row, attack| {
+                row.bind(attack.report.id.0.as_str()).bind(choice.as_str());
             });
-            rows.build().execute(&mut *transaction).await.map_err(self.failed(doing))?;
+            rows.query().map_err(self.failed(doing))?.execute(&mut *transaction).await.map_err(self.failed(doing))?;
         }
         transaction.commit().await.map_err(self.failed(doing))
     }
 
-    async fn upsert(&self, connection: &mut SqliteConnection, attacks: &[AttackRecord]) -> Result<(), StoreError> {
+    async fn upsert(&self, connection: &mut AnyConnection, attacks: &[AttackRecord]) -> Result<(), StoreError> {
         // The last state of each: one statement must not write a row twice.
         let last: BTreeMap<&AttackId, &AttackRecord> = attacks.iter().map(|one| (&one.report.id, one)).collect();
         let last: Vec<&AttackRecord> = last.into_values().collect();
         for some in last.chunks(ROWS_AT_ONCE) {
             let texts: Result<Vec<String>, StoreError> =
                 some.iter().map(|attack| document::write("attack", &attack.report.id.0, attack)).collect();
-            let mut rows =
-                QueryBuilder::<Sqlite>::new("INSERT INTO attacks (id, host, cluster, run, ended, at, document) ");
-            rows.push_values(some.iter().zip(texts?), |mut row, (attack, text)| {
-                row.push_bind(attack.report.id.0.clone())
-                    .push_bind(attack.report.host.as_str().to_owned())
-                    .push_bind(attack.cluster.as_ref().map(|cluster| cluster.as_str().to_owned()))
-                    .push_bind(attack.run.as_ref().map(|run| run.0.clone()))
-                    .push_bind(attack.ended())
-                    .push_bind(attack.report.at.0)
-                    .push_bind(text);
+            let mut rows = Statement::new("INSERT INTO attacks (id, host, cluster, run, ended, at, document) VALUES ");
+            rows.rows(some.iter().zip(texts?), |row, (attack, text)| {
+                row.bind(attack.report.id.0.as_str())
+                    .bind(attack.report.host.as_str())
+                    .bind(attack.cluster.as_ref().map(ClusterName::as_str))
+                    .bind(attack.run.as_ref().map(|run| run.0.as_str()))
+                    .bind(attack.ended())
+                    .bind(attack.report.at.0)
+                    .bind(text);
             });
             rows.push(
                 " ON CONFLICT (id) DO UPDATE SET ended = excluded.ended, at = excluded.at, document = excluded.document",
             );
-            rows.build().execute(&mut *connection).await.map_err(self.failed("storing attacks"))?;
+            let doing = "storing attacks";
+            rows.query().map_err(self.failed(doing))?.execute(&mut *connection).await.map_err(self.failed(doing))?;
         }
         Ok(())
     }
@@ -140,11 +142,14 @@ impl Store {
         let ids: Vec<&AttackId> = ids.into_iter().collect();
         let mut known = BTreeMap::new();
         for some in ids.chunks(ROWS_AT_ONCE) {
-            let mut query = QueryBuilder::<Sqlite>::new("SELECT id, document FROM attacks WHERE id IN ");
-            query.push_tuples(some, |mut one, id| {
-                one.push_bind(id.0.clone());
+            let doing = "reading some attacks";
+            let mut query = Statement::new("SELECT id, document FROM attacks WHERE id IN (");
+            query.rows(some, |one, id| {
+                one.bind(id.0.as_str());
             });
-            let rows = query.build().fetch_all(&self.readers).await.map_err(self.failed("reading some attacks"))?;
+            query.push(")");
+            let query = query.query().map_err(self.failed(doing))?;
+            let rows = query.fetch_all(&self.readers).await.map_err(self.failed(doing))?;
             for row in &rows {
                 let record = read(row)?;
                 known.insert(record.report.id.clone(), record);
@@ -179,7 +184,7 @@ impl Store {
     pub async fn attacks_of(&self, run: &RunId) -> Result<Vec<AttackRecord>, StoreError> {
         let rows = sqlx::query("SELECT id, document FROM attacks WHERE run = $1 ORDER BY at, rowid LIMIT $2")
             .bind(&run.0)
-            .bind(ROWS_MAX)
+            .bind(i64::from(ROWS_MAX))
             .fetch_all(&self.readers)
             .await
             .map_err(self.failed("reading the attacks of a run"))?;
@@ -193,7 +198,7 @@ impl Store {
     pub async fn open_attacks(&self) -> Result<Vec<AttackRecord>, StoreError> {
         let rows =
             sqlx::query("SELECT id, document FROM attacks WHERE NOT ended ORDER BY at DESC, rowid DESC LIMIT $1")
-                .bind(OPEN_MAX)
+                .bind(i64::from(OPEN_MAX))
                 .fetch_all(&self.readers)
                 .await
                 .map_err(self.failed("reading the open attacks"))?;
@@ -209,7 +214,7 @@ impl Store {
             "SELECT id, document FROM attacks WHERE host = $1 AND NOT ended ORDER BY at DESC, rowid DESC LIMIT $2",
         )
         .bind(host.as_str())
-        .bind(ROWS_MAX)
+        .bind(i64::from(ROWS_MAX))
         .fetch_all(&self.readers)
         .await
         .map_err(self.failed("reading the open attacks of a host"))?;

@@ -3,7 +3,7 @@
 use crate::{Store, StoreError, document, operations, timeline};
 use firedrill_model::workload::Login;
 use firedrill_model::{ClusterName, ClusterSpec, Operation, TimelineEvent, Timestamp};
-use sqlx::{Connection, Row};
+use sqlx::Row;
 
 /// A cluster as registered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl Store {
     /// The store cannot be read.
     pub async fn clusters(&self) -> Result<Vec<ClusterRecord>, StoreError> {
         let rows = sqlx::query("SELECT name, spec, login FROM clusters ORDER BY name LIMIT $1")
-            .bind(crate::ROWS_MAX)
+            .bind(i64::from(crate::ROWS_MAX))
             .fetch_all(&self.readers)
             .await
             .map_err(self.failed("reading the clusters"))?;
@@ -93,7 +93,7 @@ impl Store {
     pub async fn commit_keeper(&self, commit: KeeperCommit<'_>) -> Result<Vec<TimelineEvent>, StoreError> {
         let doing = "storing a decision of a keeper";
         let mut writer = if commit.state.is_some() { self.durable().await? } else { self.ordinary().await? };
-        let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(self.failed(doing))?;
+        let mut transaction = writer.transaction().await.map_err(self.failed(doing))?;
         if let Some((revision, state)) = commit.state {
             let stored = sqlx::query(
                 "INSERT INTO keepers (cluster, revision, state) VALUES ($1, $2, $3)

@@ -26,8 +26,8 @@ impl Store {
     pub async fn set_guard_policy(&self, policy: &GuardPolicy, person: &str, at: Timestamp) -> Result<(), StoreError> {
         let text = document::write("guard policy", "", policy)?;
         sqlx::query(
-            "INSERT INTO guard_policy (only, at, person, document) VALUES (1, $1, $2, $3)
-             ON CONFLICT (only) DO UPDATE SET at = excluded.at, person = excluded.person, document = excluded.document",
+            "INSERT INTO guard_policy (\"only\", at, person, document) VALUES (1, $1, $2, $3)
+             ON CONFLICT (\"only\") DO UPDATE SET at = excluded.at, person = excluded.person, document = excluded.document",
         )
         .bind(at.0)
         .bind(person)

@@ -19,7 +19,7 @@ impl Store {
     /// # Errors
     /// The store cannot be written.
     pub async fn set_halt(&self, reason: &str, since: Timestamp) -> Result<(), StoreError> {
-        sqlx::query("INSERT INTO halt (only, reason, since) VALUES (1, $1, $2) ON CONFLICT DO NOTHING")
+        sqlx::query("INSERT INTO halt (\"only\", reason, since) VALUES (1, $1, $2) ON CONFLICT DO NOTHING")
             .bind(reason)
             .bind(since.0)
             .execute(&mut *self.durable().await?)

@@ -3,7 +3,7 @@
 use crate::{Store, StoreError, document};
 use firedrill_model::{ClusterName, HostName, NodeName, RegionName, Timestamp};
 use serde::{Deserialize, Serialize};
-use sqlx::{Connection, Row};
+use sqlx::Row;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -107,7 +107,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let doing = "storing an enrolment token";
         let mut writer = self.durable().await?;
-        let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(self.failed(doing))?;
+        let mut transaction = writer.transaction().await.map_err(self.failed(doing))?;
         // A used token is kept as long as it would have been good, to say "used" and not "unknown".
         sqlx::query("DELETE FROM tokens WHERE expires < $1")
             .bind(now.0 - TOKEN_REMEMBERED_MICROS)
@@ -138,7 +138,7 @@ impl Store {
     ) -> Result<TokenUse, StoreError> {
         let doing = "using an enrolment token";
         let mut writer = self.durable().await?;
-        let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(self.failed(doing))?;
+        let mut transaction = writer.transaction().await.map_err(self.failed(doing))?;
         let row = sqlx::query("SELECT host, expires, used FROM tokens WHERE hash = $1")
             .bind(hash)
             .fetch_optional(&mut *transaction)

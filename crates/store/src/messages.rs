@@ -5,8 +5,8 @@ use firedrill_api::messages::{Daily, MessageState};
 use firedrill_model::message::{Notice, Rule};
 use firedrill_model::{ReceiverName, RuleName, TimelineEvent, Timestamp};
 use firedrill_schedule::Day;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Connection, Row};
+use sqlx::Row;
+use sqlx::any::AnyRow;
 
 /// A receiver as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub struct QueuedMessage {
 /// breaks gets some hundreds.
 const WAITING_MAX: i64 = 1000;
 
-fn receiver(row: &SqliteRow) -> Result<ReceiverRecord, StoreError> {
+fn receiver(row: &AnyRow) -> Result<ReceiverRecord, StoreError> {
     Ok(ReceiverRecord {
         name: document::from_word("name of a receiver", row.get("name"))?,
         added: Timestamp(row.get("added")),
@@ -71,7 +71,7 @@ fn receiver(row: &SqliteRow) -> Result<ReceiverRecord, StoreError> {
     })
 }
 
-fn message(row: &SqliteRow) -> Result<QueuedMessage, StoreError> {
+fn message(row: &AnyRow) -> Result<QueuedMessage, StoreError> {
     let id: String = row.get("id");
     Ok(QueuedMessage {
         receiver: document::from_word("receiver of a message", row.get("receiver"))?,
@@ -114,7 +114,7 @@ impl Store {
     /// The store cannot be read.
     pub async fn receivers(&self) -> Result<Vec<ReceiverRecord>, StoreError> {
         let rows = sqlx::query("SELECT name, added, kind, shown, sealed FROM message_receivers ORDER BY name LIMIT $1")
-            .bind(ROWS_MAX)
+            .bind(i64::from(ROWS_MAX))
             .fetch_all(&self.readers)
             .await
             .map_err(self.failed("reading the receivers of messages"))?;
@@ -128,7 +128,7 @@ impl Store {
     pub async fn remove_receiver(&self, name: &ReceiverName) -> Result<bool, StoreError> {
         let failed = || self.failed("removing a receiver of messages");
         let mut writer = self.durable().await?;
-        let mut change = writer.begin().await.map_err(failed())?;
+        let mut change = writer.transaction().await.map_err(failed())?;
         let removed = sqlx::query("DELETE FROM message_receivers WHERE name = $1")
             .bind(name.as_str())
             .execute(&mut *change)
@@ -170,7 +170,7 @@ impl Store {
     /// The store cannot be read.
     pub async fn rules(&self) -> Result<Vec<Rule>, StoreError> {
         let rows = sqlx::query("SELECT name, document FROM message_rules ORDER BY name LIMIT $1")
-            .bind(ROWS_MAX)
+            .bind(i64::from(ROWS_MAX))
             .fetch_all(&self.readers)
             .await
             .map_err(self.failed("reading the rules of messages"))?;
@@ -197,8 +197,8 @@ impl Store {
     /// The store cannot be written.
     pub async fn message_progress(&self, newest: u64) -> Result<u64, StoreError> {
         let row = sqlx::query(
-            "INSERT INTO message_progress (only, sequence) VALUES (1, $1)
-             ON CONFLICT (only) DO UPDATE SET sequence = message_progress.sequence RETURNING sequence",
+            "INSERT INTO message_progress (\"only\", sequence) VALUES (1, $1)
+             ON CONFLICT (\"only\") DO UPDATE SET sequence = message_progress.sequence RETURNING sequence",
         )
         .bind(newest.cast_signed())
         .fetch_one(&mut *self.durable().await?)
@@ -216,9 +216,9 @@ impl Store {
         let failed = || self.failed("putting messages into the queue");
         // Lines that nobody is told of are the most; looking at some of them again after a power cut does no harm.
         let mut writer = if new.is_empty() { self.ordinary().await? } else { self.durable().await? };
-        let mut change = writer.begin().await.map_err(failed())?;
+        let mut change = writer.transaction().await.map_err(failed())?;
         self.put_in(&mut change, new, now).await?;
-        sqlx::query("UPDATE message_progress SET sequence = MAX(sequence, $1) WHERE only = 1")
+        sqlx::query("UPDATE message_progress SET sequence = CASE WHEN sequence < $1 THEN $1 ELSE sequence END WHERE \"only\" = 1")
             .bind(sequence.cast_signed())
             .execute(&mut *change)
             .await
@@ -228,7 +228,7 @@ impl Store {
 
     async fn put_in(
         &self,
-        change: &mut sqlx::Transaction<'_, sqlx::Sqlite>,
+        change: &mut sqlx::Transaction<'_, sqlx::Any>,
         new: &[NewMessage],
         now: Timestamp,
     ) -> Result<(), StoreError> {
@@ -237,7 +237,7 @@ impl Store {
                 "INSERT INTO messages (id, receiver, event, state, enqueued, due, attempts, since, problem, document)
                  SELECT $1, $2, $3, CASE WHEN waiting < $6 THEN 'waiting' ELSE 'dead' END, $4, $4, 0, $4,
                         CASE WHEN waiting < $6 THEN NULL ELSE 'too many messages wait for the receiver' END, $5
-                 FROM (SELECT COUNT(*) AS waiting FROM messages WHERE receiver = $2 AND state = 'waiting')
+                 FROM (SELECT COUNT(*) AS waiting FROM messages WHERE receiver = $2 AND state = 'waiting') AS queue
                  WHERE true ON CONFLICT (receiver, event) DO NOTHING",
             )
             .bind(id)
@@ -287,7 +287,7 @@ impl Store {
              WHERE id = $1 AND attempts = $2 AND state = 'sending'",
         )
         .bind(&message.id)
-        .bind(message.attempts)
+        .bind(i64::from(message.attempts))
         .bind(document::word("state of a message", &message.state)?)
         .bind(message.due.0)
         .bind(&message.problem)
@@ -308,7 +308,7 @@ impl Store {
              WHERE ($1 IS NULL OR state = $1) ORDER BY enqueued DESC, id DESC LIMIT $2",
         )
         .bind(state)
-        .bind(limit.min(ROWS_MAX))
+        .bind(i64::from(limit.min(ROWS_MAX)))
         .fetch_all(&self.readers)
         .await
         .map_err(self.failed("reading the queue of messages"))?;
@@ -368,8 +368,8 @@ impl Store {
             return Ok(());
         };
         sqlx::query(
-            "INSERT INTO message_daily (only, since, day, document) VALUES (1, $1, NULL, $2)
-             ON CONFLICT (only) DO UPDATE SET since = excluded.since, document = excluded.document",
+            "INSERT INTO message_daily (\"only\", since, day, document) VALUES (1, $1, NULL, $2)
+             ON CONFLICT (\"only\") DO UPDATE SET since = excluded.since, document = excluded.document",
         )
         .bind(since.0)
         .bind(document::write("time of the daily message", "", daily)?)
@@ -402,7 +402,7 @@ impl Store {
     pub async fn enqueue_daily(&self, new: &[NewMessage], day: Day, now: Timestamp) -> Result<(), StoreError> {
         let failed = || self.failed("putting the daily message into the queue");
         let mut writer = self.durable().await?;
-        let mut change = writer.begin().await.map_err(failed())?;
+        let mut change = writer.transaction().await.map_err(failed())?;
         self.put_in(&mut change, new, now).await?;
         sqlx::query("UPDATE message_daily SET day = $1")
             .bind(day.to_string())
@@ -433,12 +433,12 @@ impl Store {
 
     async fn with_event(
         &self,
-        query: sqlx::query::Query<'_, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>,
+        query: sqlx::query::Query<'_, sqlx::Any, sqlx::any::AnyArguments>,
         event: &TimelineEvent,
     ) -> Result<Option<TimelineEvent>, StoreError> {
         let failed = || self.failed("noting what lasts");
         let mut writer = self.durable().await?;
-        let mut change = writer.begin().await.map_err(failed())?;
+        let mut change = writer.transaction().await.map_err(failed())?;
         if query.execute(&mut *change).await.map_err(failed())?.rows_affected() == 0 {
             return Ok(None);
         }
@@ -454,7 +454,7 @@ impl Store {
     /// The store cannot be read.
     pub async fn troubles(&self) -> Result<Vec<String>, StoreError> {
         let rows = sqlx::query("SELECT key FROM message_troubles ORDER BY key LIMIT $1")
-            .bind(ROWS_MAX)
+            .bind(i64::from(ROWS_MAX))
             .fetch_all(&self.readers)
             .await
             .map_err(self.failed("reading what lasts"))?;

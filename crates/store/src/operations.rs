@@ -3,11 +3,11 @@
 use crate::{Page, ROWS_MAX, Store, StoreError, document};
 use firedrill_model::{ClusterName, Operation, OperationId, Timestamp};
 use sqlx::Row;
+use sqlx::any::{Any, AnyArguments};
 use sqlx::query::Query;
-use sqlx::sqlite::{Sqlite, SqliteArguments};
 
 /// New, or whole again.
-pub(crate) fn upsert(operation: &Operation) -> Result<Query<'_, Sqlite, SqliteArguments>, StoreError> {
+pub(crate) fn upsert(operation: &Operation) -> Result<Query<'_, Any, AnyArguments>, StoreError> {
     let text = document::write("operation", &operation.id.0, operation)?;
     Ok(sqlx::query(
         "INSERT INTO operations (id, cluster, began, document) VALUES ($1, $2, $3, $4)
@@ -52,7 +52,7 @@ impl Store {
         .bind(cluster.map(ClusterName::as_str))
         .bind(before.0.0)
         .bind(&before.1.0)
-        .bind(limit.min(ROWS_MAX))
+        .bind(i64::from(limit.min(ROWS_MAX)))
         .fetch_all(&self.readers)
         .await
         .map_err(self.failed("reading the operations of a period"))?;

@@ -12,8 +12,8 @@ pub struct Page<'p> {
 }
 
 impl Page<'_> {
-    pub(crate) fn rows(self) -> u32 {
-        self.limit.min(ROWS_MAX)
+    pub(crate) fn rows(self) -> i64 {
+        i64::from(self.limit.min(ROWS_MAX))
     }
 }
 

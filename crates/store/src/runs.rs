@@ -5,7 +5,7 @@ use firedrill_model::evidence::RunFact;
 use firedrill_model::report::{RunReport, RunState};
 use firedrill_model::{ClusterName, RunId, Timestamp, Verdict};
 use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use sqlx::any::AnyRow;
 
 /// One run in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl RunSummary {
         }
     }
 
-    pub(crate) fn read(row: &SqliteRow) -> Result<Self, StoreError> {
+    pub(crate) fn read(row: &AnyRow) -> Result<Self, StoreError> {
         Ok(Self {
             run: RunId(row.get("id")),
             experiment: row.get("experiment"),
@@ -161,7 +161,7 @@ impl Store {
         .bind(cluster.map(ClusterName::as_str))
         .bind(before.0.0)
         .bind(&before.1.0)
-        .bind(limit.min(ROWS_MAX))
+        .bind(i64::from(limit.min(ROWS_MAX)))
         .fetch_all(&self.readers)
         .await
         .map_err(self.failed("reading the runs of a period"))?;
@@ -178,7 +178,7 @@ impl Store {
              WHERE state = $1 ORDER BY began DESC, rowid DESC LIMIT $2",
         )
         .bind(document::word("state of a run", &state)?)
-        .bind(ROWS_MAX)
+        .bind(i64::from(ROWS_MAX))
         .fetch_all(&self.readers)
         .await
         .map_err(self.failed("reading the runs"))?;
@@ -201,7 +201,7 @@ impl Store {
              ON CONFLICT (cluster, rung) DO UPDATE SET run = excluded.run, at = excluded.at",
         )
         .bind(cluster.as_str())
-        .bind(rung)
+        .bind(i64::from(rung))
         .bind(&run.0)
         .bind(at.0)
         .execute(&mut *self.ordinary().await?)
@@ -217,7 +217,7 @@ impl Store {
     pub async fn fail_rung(&self, cluster: &ClusterName, rung: u32) -> Result<(), StoreError> {
         sqlx::query("DELETE FROM ladder_passes WHERE cluster = $1 AND rung = $2")
             .bind(cluster.as_str())
-            .bind(rung)
+            .bind(i64::from(rung))
             .execute(&mut *self.ordinary().await?)
             .await
             .map_err(self.failed("storing a failed rung"))?;
@@ -231,10 +231,11 @@ impl Store {
     pub async fn passed_rungs(&self, cluster: &ClusterName) -> Result<Vec<(u32, RunId)>, StoreError> {
         let rows = sqlx::query("SELECT rung, run FROM ladder_passes WHERE cluster = $1 ORDER BY rung LIMIT $2")
             .bind(cluster.as_str())
-            .bind(ROWS_MAX)
+            .bind(i64::from(ROWS_MAX))
             .fetch_all(&self.readers)
             .await
             .map_err(self.failed("reading the passed rungs"))?;
-        Ok(rows.iter().map(|row| (row.get("rung"), RunId(row.get("run")))).collect())
+        let rung = |row: &AnyRow| u32::try_from(row.get::<i64, _>("rung")).unwrap_or(u32::MAX);
+        Ok(rows.iter().map(|row| (rung(row), RunId(row.get("run")))).collect())
     }
 }

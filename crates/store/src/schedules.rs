@@ -3,8 +3,8 @@
 use crate::{ROWS_MAX, RunSummary, Store, StoreError, document};
 use firedrill_model::{ClusterName, RunId, ScheduleName, Timestamp};
 use firedrill_schedule::{Closure, Occurrence, Outcome, Presence, Schedule, Week, WeekPlan};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Connection, Row};
+use sqlx::Row;
+use sqlx::any::AnyRow;
 
 /// A schedule as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub struct OccurrenceFilter<'a> {
     pub schedule: Option<&'a ScheduleName>,
 }
 
-fn record(row: &SqliteRow) -> Result<ScheduleRecord, StoreError> {
+fn record(row: &AnyRow) -> Result<ScheduleRecord, StoreError> {
     Ok(ScheduleRecord {
         schedule: document::read("schedule", row.get("name"), row.get("document"))?,
         seed: row.get::<i64, _>("seed").cast_unsigned(),
@@ -42,7 +42,7 @@ fn record(row: &SqliteRow) -> Result<ScheduleRecord, StoreError> {
     })
 }
 
-fn documents<T: serde::de::DeserializeOwned>(what: &'static str, rows: &[SqliteRow]) -> Result<Vec<T>, StoreError> {
+fn documents<T: serde::de::DeserializeOwned>(what: &'static str, rows: &[AnyRow]) -> Result<Vec<T>, StoreError> {
     rows.iter().map(|row| document::read(what, "", row.get("document"))).collect()
 }
 
@@ -57,7 +57,7 @@ impl Store {
         let name = record.schedule.name.as_str();
         let text = document::write("schedule", name, &record.schedule)?;
         let mut writer = self.durable().await?;
-        let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(self.failed(doing))?;
+        let mut transaction = writer.transaction().await.map_err(self.failed(doing))?;
         sqlx::query(
             "INSERT INTO schedules (name, added, seed, looked, paused, document) VALUES ($1, $2, $3, $4, $5, $6)
              ON CONFLICT (name) DO UPDATE SET added = excluded.added, looked = excluded.looked,
@@ -87,7 +87,7 @@ impl Store {
     pub async fn schedules(&self) -> Result<Vec<ScheduleRecord>, StoreError> {
         let rows =
             sqlx::query("SELECT name, added, seed, looked, paused, document FROM schedules ORDER BY name LIMIT $1")
-                .bind(ROWS_MAX)
+                .bind(i64::from(ROWS_MAX))
                 .fetch_all(&self.readers)
                 .await
                 .map_err(self.failed("reading the schedules"))?;
@@ -114,7 +114,7 @@ impl Store {
     pub async fn remove_schedule(&self, name: &ScheduleName) -> Result<bool, StoreError> {
         let doing = "removing a schedule";
         let mut writer = self.durable().await?;
-        let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(self.failed(doing))?;
+        let mut transaction = writer.transaction().await.map_err(self.failed(doing))?;
         sqlx::query("DELETE FROM schedule_weeks WHERE schedule = $1")
             .bind(name.as_str())
             .execute(&mut *transaction)
@@ -257,7 +257,7 @@ impl Store {
     /// The store cannot be read.
     pub async fn open_occurrences(&self) -> Result<Vec<Occurrence>, StoreError> {
         let rows = sqlx::query("SELECT document FROM occurrences WHERE final = FALSE ORDER BY due LIMIT $1")
-            .bind(ROWS_MAX)
+            .bind(i64::from(ROWS_MAX))
             .fetch_all(&self.readers)
             .await
             .map_err(self.failed("reading the due times under way"))?;
@@ -276,7 +276,7 @@ impl Store {
         .bind(filter.from.0)
         .bind(filter.until.0)
         .bind(filter.schedule.map(ScheduleName::as_str))
-        .bind(limit.min(ROWS_MAX))
+        .bind(i64::from(limit.min(ROWS_MAX)))
         .fetch_all(&self.readers)
         .await
         .map_err(self.failed("reading what came of due times"))?;
@@ -306,7 +306,7 @@ impl Store {
              ORDER BY began DESC, rowid DESC LIMIT $2",
         )
         .bind(cluster.as_str())
-        .bind(ROWS_MAX)
+        .bind(i64::from(ROWS_MAX))
         .fetch_all(&self.readers)
         .await
         .map_err(self.failed("reading the runs on a cluster"))?;
@@ -346,13 +346,14 @@ impl Store {
     /// # Errors
     /// The store cannot be read.
     pub async fn closures(&self, now: Timestamp) -> Result<Vec<Closure>, StoreError> {
-        let rows =
-            sqlx::query("SELECT document FROM closures WHERE until IS NULL OR until > $1 ORDER BY until, id LIMIT $2")
-                .bind(now.0)
-                .bind(ROWS_MAX)
-                .fetch_all(&self.readers)
-                .await
-                .map_err(self.failed("reading the black-outs"))?;
+        let rows = sqlx::query(
+            "SELECT document FROM closures WHERE until IS NULL OR until > $1 ORDER BY until NULLS FIRST, id LIMIT $2",
+        )
+        .bind(now.0)
+        .bind(i64::from(ROWS_MAX))
+        .fetch_all(&self.readers)
+        .await
+        .map_err(self.failed("reading the black-outs"))?;
         documents("black-out", &rows)
     }
 
@@ -382,7 +383,7 @@ impl Store {
     pub async fn presences(&self, now: Timestamp) -> Result<Vec<Presence>, StoreError> {
         let rows = sqlx::query("SELECT document FROM presences WHERE until > $1 ORDER BY until, person LIMIT $2")
             .bind(now.0)
-            .bind(ROWS_MAX)
+            .bind(i64::from(ROWS_MAX))
             .fetch_all(&self.readers)
             .await
             .map_err(self.failed("reading who is there"))?;

@@ -43,7 +43,7 @@ impl Store {
     /// The store cannot be read.
     pub async fn templates(&self) -> Result<Vec<Template>, StoreError> {
         let rows = sqlx::query("SELECT name, document FROM templates ORDER BY name LIMIT $1")
-            .bind(crate::ROWS_MAX)
+            .bind(i64::from(crate::ROWS_MAX))
             .fetch_all(&self.readers)
             .await
             .map_err(self.failed("reading the templates"))?;

@@ -1,10 +1,11 @@
 //! The append-only line of what happened.
 
+use crate::values::Statement;
 use crate::{ROWS_MAX, Store, StoreError, document};
 use firedrill_model::{ClusterName, RunId, TimelineEvent};
+use sqlx::Row;
+use sqlx::any::{Any, AnyArguments, AnyRow};
 use sqlx::query::Query;
-use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteRow};
-use sqlx::{QueryBuilder, Row};
 
 /// Which lines are meant; none of the conditions: all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,7 +16,7 @@ pub struct TimelineFilter {
     pub run: Option<RunId>,
 }
 
-pub(crate) fn insert(event: &TimelineEvent) -> Result<Query<'_, Sqlite, SqliteArguments>, StoreError> {
+pub(crate) fn insert(event: &TimelineEvent) -> Result<Query<'_, Any, AnyArguments>, StoreError> {
     // The number is not in the document: the row has it.
     let text = document::write("timeline event", "", event)?;
     Ok(sqlx::query("INSERT INTO timeline (at, cluster, run, document) VALUES ($1, $2, $3, $4) RETURNING sequence")
@@ -26,15 +27,15 @@ pub(crate) fn insert(event: &TimelineEvent) -> Result<Query<'_, Sqlite, SqliteAr
 }
 
 /// All lines in one statement.
-pub(crate) fn insert_all(events: &[TimelineEvent]) -> Result<QueryBuilder<Sqlite>, StoreError> {
+pub(crate) fn insert_all(events: &[TimelineEvent]) -> Result<Statement, StoreError> {
     let texts: Result<Vec<String>, StoreError> =
         events.iter().map(|event| document::write("timeline event", "", event)).collect();
-    let mut rows = QueryBuilder::new("INSERT INTO timeline (at, cluster, run, document) ");
-    rows.push_values(events.iter().zip(texts?), |mut row, (event, text)| {
-        row.push_bind(event.at.0)
-            .push_bind(event.scope.cluster.as_ref().map(|cluster| cluster.as_str().to_owned()))
-            .push_bind(event.scope.run.as_ref().map(|run| run.0.clone()))
-            .push_bind(text);
+    let mut rows = Statement::new("INSERT INTO timeline (at, cluster, run, document) VALUES ");
+    rows.rows(events.iter().zip(texts?), |row, (event, text)| {
+        row.bind(event.at.0)
+            .bind(event.scope.cluster.as_ref().map(ClusterName::as_str))
+            .bind(event.scope.run.as_ref().map(|run| run.0.as_str()))
+            .bind(text);
     });
     rows.push(" RETURNING sequence");
     Ok(rows)
@@ -42,7 +43,7 @@ pub(crate) fn insert_all(events: &[TimelineEvent]) -> Result<QueryBuilder<Sqlite
 
 /// The lines of [`insert_all`] with their numbers. Rows of one statement are numbered in their order, but need not come
 /// back in it.
-pub(crate) fn all_numbered(events: &[TimelineEvent], rows: &[SqliteRow]) -> Vec<TimelineEvent> {
+pub(crate) fn all_numbered(events: &[TimelineEvent], rows: &[AnyRow]) -> Vec<TimelineEvent> {
     let mut numbers: Vec<i64> = rows.iter().map(|row| row.get("sequence")).collect();
     numbers.sort_unstable();
     let numbered =
@@ -50,11 +51,11 @@ pub(crate) fn all_numbered(events: &[TimelineEvent], rows: &[SqliteRow]) -> Vec<
     events.iter().zip(numbers).map(numbered).collect()
 }
 
-pub(crate) fn numbered(event: &TimelineEvent, row: &SqliteRow) -> TimelineEvent {
+pub(crate) fn numbered(event: &TimelineEvent, row: &AnyRow) -> TimelineEvent {
     TimelineEvent { sequence: row.get::<i64, _>("sequence").cast_unsigned(), ..event.clone() }
 }
 
-fn read(row: &SqliteRow) -> Result<TimelineEvent, StoreError> {
+fn read(row: &AnyRow) -> Result<TimelineEvent, StoreError> {
     let sequence = row.get::<i64, _>("sequence");
     let event: TimelineEvent = document::read("timeline event", &sequence.to_string(), row.get("document"))?;
     Ok(TimelineEvent { sequence: sequence.cast_unsigned(), ..event })
@@ -92,7 +93,7 @@ impl Store {
         .bind(after.cast_signed())
         .bind(filter.cluster.as_ref().map(ClusterName::as_str))
         .bind(filter.run.as_ref().map(|run| run.0.as_str()))
-        .bind(limit.min(ROWS_MAX))
+        .bind(i64::from(limit.min(ROWS_MAX)))
         .fetch_all(&self.readers)
         .await
         .map_err(self.failed("reading the timeline"))?;
@@ -111,7 +112,7 @@ impl Store {
         )
         .bind(filter.cluster.as_ref().map(ClusterName::as_str))
         .bind(filter.run.as_ref().map(|run| run.0.as_str()))
-        .bind(limit.min(ROWS_MAX))
+        .bind(i64::from(limit.min(ROWS_MAX)))
         .fetch_all(&self.readers)
         .await
         .map_err(self.failed("reading the timeline"))?;

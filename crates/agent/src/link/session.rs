@@ -4,6 +4,7 @@ use super::connection::{Connection, Full, LinkError, Server, post};
 use super::lines::Lines;
 use super::uplink;
 use crate::backoff::Backoff;
+use crate::epoch::NotAdmitted;
 use crate::error::AgentError;
 use crate::outbox::Outbox;
 use crate::presence::Presence;
@@ -39,6 +40,11 @@ pub(crate) trait Session {
     fn presence(&self) -> &Presence;
     /// What the agent says of itself now.
     fn hello(&self) -> Hello;
+    /// A server has answered; it is remembered in which epoch it acts.
+    ///
+    /// # Errors
+    /// It must not act any more, or that cannot be remembered: nothing is done for it.
+    fn admit(&self, epoch: u64) -> Result<(), NotAdmitted>;
     /// A session is open; whatever the server may have forgotten is to be queued again.
     fn opened(&self);
     /// The server wants something done. Must not wait.
@@ -62,6 +68,8 @@ enum Lost {
     Link(#[from] LinkError),
     #[error(transparent)]
     Hello(LinkError),
+    #[error(transparent)]
+    NotAdmitted(#[from] NotAdmitted),
     #[error("the server was silent for {0:?}")]
     Silent(Duration),
     #[error("the server closed the stream")]
@@ -134,6 +142,7 @@ async fn session<S: Session>(link: &Link<S>, server: &Server, away: &mut Option<
         let hello = link.agent.hello();
         let welcome = post(&mut first, "saying hello", "/link/v1/hello", &hello, HELLO_WITHIN).await;
         let welcome: Welcome = welcome.map_err(Lost::Hello)?;
+        link.agent.admit(welcome.epoch)?;
         let now = Instant::now();
         link.agent.presence().welcomed(welcome.at, Duration::from_millis(welcome.lease_ms), now);
         // Both at once: after a failover on a slow link each handshake is two long round trips.

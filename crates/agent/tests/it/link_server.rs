@@ -297,7 +297,7 @@ async fn hello(
     *session = (session.0 + 1, None);
     shared.heard.lock().expect("lock").hellos.push(hello);
     shared.changed.notify_waiters();
-    Ok(Json(Welcome { session: session.0, at: now(), lease_ms: LEASE_MS, beat_ms: 500 }))
+    Ok(Json(Welcome { session: session.0, at: now(), lease_ms: LEASE_MS, beat_ms: 500, epoch: 0 }))
 }
 
 #[derive(Deserialize)]

@@ -18,6 +18,7 @@ mod plan;
 mod roles;
 mod sandbox;
 mod schedule;
+pub(crate) mod store;
 pub(crate) mod template;
 
 use crate::args::{Args, Command};
@@ -30,6 +31,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Outcome> {
         Command::Demo(demo) => demo::run(demo).await,
         Command::Sandbox(command) => sandbox::run(command, connect.json).await,
         Command::Server(server) => roles::server(server).await,
+        Command::Store(command) => store::run(command).await,
         Command::Api => Ok(roles::api()),
         Command::Agent(file) => roles::agent(&file.config).await,
         Command::Gateway(file) => roles::gateway(&file.config).await,

@@ -14,6 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) async fn server(args: Server) -> anyhow::Result<Outcome> {
     let mut config = firedrill_server::ServerConfig::new(args.data_dir, args.http, args.link);
+    config.shared = args.store;
+    config.link_advertised = args.link_advertised;
+    config.http_advertised = args.http_advertised;
     config.behind_tls_proxy = args.behind_tls_proxy;
     config.probe_destinations = firedrill_server::Destinations::only(args.probe_destination);
     config.link_connections = allow_many_connections();

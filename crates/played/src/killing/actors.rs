@@ -44,7 +44,7 @@ async fn watch(scene: Arc<Scene>) {
     loop {
         let after = scene.truth.told().lines.last_key_value().map_or(0, |(number, _)| *number);
         let query = TimelineQuery { after: Some(after), ..TimelineQuery::default() };
-        if let Ok(mut stream) = scene.client.events(&query).await {
+        if let Ok(mut stream) = scene.client().events(&query).await {
             while let Some(Ok(message)) = stream.next().await {
                 if let (Live::Timeline { event }, Some(number)) = (message.live, message.sequence) {
                     scene.truth.told().lines.insert(number, event);
@@ -68,7 +68,7 @@ async fn attack(scene: Arc<Scene>, mut random: SmallRng) {
         let (Ok(cluster), Ok(target)) = (cluster(), target.parse()) else { return };
         let start = StartAttack::new(cluster, AttackStep { name: None, fault, target, duration });
         let _open = scene.gate.read().await;
-        if let Ok(reports) = scene.client.start_attack(&start).await {
+        if let Ok(reports) = scene.client().start_attack(&start).await {
             let mut told = scene.truth.told();
             told.attacks.extend(reports.iter().map(|report| report.id.clone()));
             told.new_attacks.extend(reports.into_iter().map(|report| report.id));
@@ -82,7 +82,7 @@ async fn experiment(scene: Arc<Scene>, mut random: SmallRng) {
         rest(&mut random).await;
         let start = StartRun { yaml: EXPERIMENT.to_owned(), ..StartRun::default() };
         let _open = scene.gate.read().await;
-        if let Ok(started) = scene.client.start_run(&start).await {
+        if let Ok(started) = scene.client().start_run(&start).await {
             let mut told = scene.truth.told();
             told.runs.insert(started.run.clone());
             told.new_runs.push(started.run);
@@ -100,9 +100,9 @@ async fn halt(scene: Arc<Scene>, mut random: SmallRng) {
             let before = current(&scene.truth.told().halted);
             scene.truth.told().halted = Known::Either(before, halted);
             let done = if halted {
-                scene.client.halt("a test").await.is_ok()
+                scene.client().halt("a test").await.is_ok()
             } else {
-                scene.client.resume("a test").await.is_ok()
+                scene.client().resume("a test").await.is_ok()
             };
             if done {
                 scene.truth.told().halted = Known::Is(halted);
@@ -133,10 +133,10 @@ async fn schedule(scene: Arc<Scene>, mut random: SmallRng) {
         }
         note(&mut scene.truth.told(), before, next.clone(), false);
         let done = match round % 4 {
-            0 => scene.client.put_schedule(&schedule).await.is_ok(),
-            1 => scene.client.pause_schedule(&name, &reason).await.is_ok(),
-            2 => scene.client.resume_schedule(&name, &reason).await.is_ok(),
-            _ => scene.client.remove_schedule(&name).await.is_ok(),
+            0 => scene.client().put_schedule(&schedule).await.is_ok(),
+            1 => scene.client().pause_schedule(&name, &reason).await.is_ok(),
+            2 => scene.client().resume_schedule(&name, &reason).await.is_ok(),
+            _ => scene.client().remove_schedule(&name).await.is_ok(),
         };
         if done {
             note(&mut scene.truth.told(), None, next, true);

@@ -2,7 +2,7 @@
 
 use super::Scene;
 use super::truth::Known;
-use crate::process::gauge;
+use crate::process::{Server, gauge};
 use crate::until;
 use anyhow::{Context, bail, ensure};
 use firedrill_api::client::TimelineQuery;
@@ -45,8 +45,8 @@ pub(crate) async fn after(scene: &Scene) -> anyhow::Result<()> {
 
 /// The halt and the schedule are as they were last acknowledged.
 async fn settings(scene: &Scene) -> anyhow::Result<()> {
-    let halted = scene.client.status().await?.halted.is_some();
-    let schedules = scene.client.schedules().await?;
+    let halted = scene.client().status().await?.halted.is_some();
+    let schedules = scene.client().schedules().await?;
     let schedule = schedules.into_iter().next().map(|view| view.paused);
     let mut told = scene.truth.told();
     ensure!(told.halted.allows(&halted), "halted is {halted}, acknowledged was {:?}", told.halted);
@@ -60,7 +60,7 @@ async fn settings(scene: &Scene) -> anyhow::Result<()> {
 async fn runs(scene: &Scene) -> anyhow::Result<()> {
     let new = std::mem::take(&mut scene.truth.told().new_runs);
     for run in new {
-        let report = scene.client.run(&run).await.with_context(|| format!("run {run} is gone"))?;
+        let report = scene.client().run(&run).await.with_context(|| format!("run {run} is gone"))?;
         ensure!(report.state != RunState::Running, "run {run} still counts as running");
         let verdict = report.verdict.with_context(|| format!("run {run} has ended without a verdict"))?;
         let told = verdict == Verdict::Passed || !report.reasons.is_empty();
@@ -68,7 +68,7 @@ async fn runs(scene: &Scene) -> anyhow::Result<()> {
         let interrupted = report.reasons.first().is_some_and(|reason| reason.contains("the server was stopped"));
         ensure!(!interrupted || verdict == Verdict::Error, "run {run} was interrupted and is {verdict}");
     }
-    ensure!(scene.client.status().await?.running.is_empty(), "a run goes on that nobody has started");
+    ensure!(scene.client().status().await?.running.is_empty(), "a run goes on that nobody has started");
     Ok(())
 }
 
@@ -78,7 +78,7 @@ async fn attacks(scene: &Scene) -> anyhow::Result<()> {
     for host in &scene.hosts {
         new.extend(host.standing().in_place.keys().cloned());
     }
-    let known: BTreeSet<AttackId> = scene.client.attacks().await?.into_iter().map(|report| report.id).collect();
+    let known: BTreeSet<AttackId> = scene.client().attacks().await?.into_iter().map(|report| report.id).collect();
     // The list has the newest 200 changes; between two kills there are fewer.
     if let Some(forgotten) = new.iter().find(|attack| known.len() < 200 && !known.contains(*attack)) {
         bail!("attack {forgotten} is forgotten");
@@ -95,7 +95,7 @@ async fn lines(scene: &Scene, from: u64) -> anyhow::Result<()> {
     let newest = had.last().map_or(from, |(number, _)| *number);
     while after < newest {
         let query = TimelineQuery { after: Some(after), limit: Some(PAGE), ..TimelineQuery::default() };
-        let page = scene.client.timeline(&query).await?;
+        let page = scene.client().timeline(&query).await?;
         after = page.last().context("the timeline is shorter than what the watcher has had")?.sequence;
         stored.extend(page);
     }
@@ -109,18 +109,18 @@ async fn lines(scene: &Scene, from: u64) -> anyhow::Result<()> {
 }
 
 /// When everything has come to rest: no fault anywhere, and the server knows.
-pub(crate) async fn at_the_end(scene: &Scene) -> anyhow::Result<()> {
+pub(crate) async fn at_the_end(scene: &Scene, server: &Server) -> anyhow::Result<()> {
     // A run that is under way ends by itself or with the halt.
-    scene.client.halt("the end").await?;
+    scene.client().halt("the end").await?;
     until("no fault is left", || async {
         Ok(scene.hosts.iter().all(|host| host.standing().in_place.is_empty()).then_some(()))
     })
     .await?;
     until("the server counts no attack as open", || async {
-        Ok((gauge(scene.http, "firedrill_attacks_open").await? == 0).then_some(()))
+        Ok((gauge(server.http(), "firedrill_attacks_open").await? == 0).then_some(()))
     })
     .await?;
-    until("every run has ended", || async { Ok(scene.client.status().await?.running.is_empty().then_some(())) })
+    until("every run has ended", || async { Ok(scene.client().status().await?.running.is_empty().then_some(())) })
         .await?;
     runs(scene).await?;
     for host in &scene.hosts {

@@ -9,7 +9,8 @@ mod truth;
 
 use crate::databases::Databases;
 use crate::host::Host;
-use crate::process::Server;
+use crate::pair::Pair;
+use crate::process::{Restarted, Server};
 use crate::{Setting, enrol, until};
 use anyhow::Context;
 use firedrill_api::client::Client;
@@ -22,6 +23,7 @@ use rand::{Rng, SeedableRng};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use truth::Truth;
 
@@ -39,6 +41,8 @@ pub struct Plan {
     pub dir: PathBuf,
     /// How often.
     pub kills: u32,
+    /// Two servers on one PostgreSQL, of which the one that acts is killed.
+    pub pair: bool,
     /// All moments and choices come from it.
     pub seed: u64,
 }
@@ -58,7 +62,7 @@ pub struct Tally {
     pub lines: usize,
     /// Runs that were begun.
     pub runs: usize,
-    /// Longest time from the start of a server to the moment when every host was back and no fault of an interrupted
+    /// Longest time from a kill to the moment when every host was back and no fault of an interrupted
     /// run was left.
     pub settled_max: Duration,
     /// All of it.
@@ -72,21 +76,90 @@ impl std::fmt::Display for Tally {
             f,
             "{kills} kills of the server ({with_faults} with faults in place, {with_runs} with a run under way) in {:.0} s: \
              {attacks} attacks, {runs} runs and {lines} lines of the timeline, 0 lost, 0 left behind; settled at most \
-             {:.2} s after a start",
+             {:.2} s after a kill",
             took.as_secs_f64(),
             settled_max.as_secs_f64()
         )
     }
 }
 
+/// What is killed.
+#[derive(Debug)]
+enum Site {
+    One(Server),
+    Pair(Box<Pair>),
+}
+
+impl Site {
+    async fn start(plan: &Plan) -> anyhow::Result<Self> {
+        Ok(match plan.pair {
+            false => Self::One(Server::start(&plan.program, &plan.dir).await?),
+            true => Self::Pair(Box::new(Pair::start(&plan.program, &plan.dir).await?)),
+        })
+    }
+
+    /// The one that acts.
+    fn server(&self) -> &Server {
+        match self {
+            Self::One(server) => server,
+            Self::Pair(pair) => pair.acting(),
+        }
+    }
+
+    fn links(&self) -> Vec<SocketAddr> {
+        match self {
+            Self::One(server) => vec![server.link()],
+            Self::Pair(pair) => pair.links(),
+        }
+    }
+
+    /// One for each server: a call that a killed one has not answered must not be made of the next.
+    fn clients(&self) -> anyhow::Result<Vec<Client>> {
+        match self {
+            Self::One(server) => Ok(vec![server.client()?]),
+            Self::Pair(pair) => pair.clients(),
+        }
+    }
+
+    fn acting_number(&self) -> usize {
+        match self {
+            Self::One(_) => 0,
+            Self::Pair(pair) => pair.acting_number(),
+        }
+    }
+
+    fn kill(&mut self) -> anyhow::Result<()> {
+        match self {
+            Self::One(server) => server.kill(),
+            Self::Pair(pair) => pair.kill(),
+        }
+    }
+
+    /// Until a server acts again.
+    async fn go_on(&mut self) -> anyhow::Result<Restarted> {
+        match self {
+            Self::One(server) => server.restart().await,
+            Self::Pair(pair) => pair.take_over().await,
+        }
+    }
+}
+
 /// Everything that lives through the kills.
 pub(crate) struct Scene {
-    pub(crate) client: Client,
-    pub(crate) http: SocketAddr,
+    clients: Vec<Client>,
+    /// Whose is asked.
+    acting: AtomicUsize,
     pub(crate) hosts: Vec<Host>,
     pub(crate) truth: Truth,
     /// Held for reading while something is asked of the server, for writing while the server is looked at.
     pub(crate) gate: tokio::sync::RwLock<()>,
+}
+
+impl Scene {
+    /// Asks the server that acts, or did.
+    pub(crate) fn client(&self) -> &Client {
+        &self.clients[self.acting.load(Ordering::Relaxed)]
+    }
 }
 
 /// Kills so many times.
@@ -96,37 +169,42 @@ pub(crate) struct Scene {
 pub async fn run(plan: &Plan) -> anyhow::Result<Tally> {
     let began = Instant::now();
     let mut random = SmallRng::seed_from_u64(plan.seed);
-    let mut server = Server::start(&plan.program, &plan.dir).await?;
-    let scene = Arc::new(prepare(&server).await?);
+    let mut site = Site::start(plan).await?;
+    let scene = Arc::new(prepare(&site).await?);
     let acting = actors::start(&scene, &mut random);
     let mut tally = Tally::default();
     for kill in 1..=plan.kills {
         tokio::time::sleep(Duration::from_millis(random.random_range(LIVES_MS))).await;
         let failed = || format!("kill {kill} of {}, seed {}", plan.kills, plan.seed);
         let seen = check::before(&scene);
-        server.kill()?;
+        site.kill()?;
+        let killed = Instant::now();
         tally.with_faults += u32::from(seen.faults > 0);
         // Every call that was under way has failed.
         let closed = scene.gate.write().await;
-        let started = Instant::now();
-        tally.with_runs += u32::from(server.restart().await.with_context(failed)?.runs_interrupted);
+        tally.with_runs += u32::from(site.go_on().await.with_context(failed)?.runs_interrupted);
+        scene.acting.store(site.acting_number(), Ordering::Relaxed);
         check::after(&scene).await.with_context(failed)?;
-        tally.settled_max = tally.settled_max.max(started.elapsed());
+        tally.settled_max = tally.settled_max.max(killed.elapsed());
         tally.kills += 1;
+        if let Site::Pair(pair) = &site {
+            pair.stands_by().await.with_context(failed)?;
+        }
         drop(closed);
     }
     acting.iter().for_each(tokio::task::JoinHandle::abort);
     let closed = scene.gate.write().await;
-    check::at_the_end(&scene).await.with_context(|| format!("at the end, seed {}", plan.seed))?;
+    check::at_the_end(&scene, site.server()).await.with_context(|| format!("at the end, seed {}", plan.seed))?;
     drop(closed);
     let (attacks, lines, runs) = scene.truth.sizes();
     Ok(Tally { attacks, lines, runs, took: began.elapsed(), ..tally })
 }
 
 /// A cluster of three nodes whose keeper has brought it up.
-async fn prepare(server: &Server) -> anyhow::Result<Scene> {
-    let client = server.client()?;
-    let authority = server.authority()?;
+async fn prepare(site: &Site) -> anyhow::Result<Scene> {
+    let clients = site.clients()?;
+    let client = &clients[0];
+    let authority = site.server().authority()?;
     client.register_cluster(&RegisterCluster { spec: spec()?, login: None }).await?;
     // Attack upon attack on a cluster that is never whole is what guards are for.
     client.set_guards(&GuardPolicy::all_off()).await?;
@@ -135,15 +213,21 @@ async fn prepare(server: &Server) -> anyhow::Result<Scene> {
     for name in names() {
         let host: HostName = name.parse()?;
         let token = client.token(&host).await?;
-        let identity = enrol(server.link(), &authority, &host, &token.token).await?;
+        let identity = enrol(site.server().link(), &authority, &host, &token.token).await?;
         let node = (name != GATEWAY).then(|| name.parse().map(|node| (databases.clone(), node))).transpose()?;
-        let setting = Setting { beat: None, ..Setting::new(server.link()) };
-        hosts.push(Host::start(setting, identity, node));
+        let links = site.links().into_iter();
+        let settings = links.map(|link| Setting { beat: None, ..Setting::new(link) }).collect();
+        hosts.push(Host::start(settings, identity, node));
     }
-    let scene =
-        Scene { client, http: server.http(), hosts, truth: Truth::default(), gate: tokio::sync::RwLock::default() };
+    let scene = Scene {
+        clients,
+        acting: AtomicUsize::default(),
+        hosts,
+        truth: Truth::default(),
+        gate: tokio::sync::RwLock::default(),
+    };
     until("the cluster is whole", || async {
-        let view = scene.client.cluster(&cluster()?).await?;
+        let view = scene.client().cluster(&cluster()?).await?;
         Ok(view.fully_redundant.then_some(()))
     })
     .await?;

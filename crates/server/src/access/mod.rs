@@ -30,7 +30,7 @@ use crate::problem::problem;
 use firedrill_api::http::Problem;
 use firedrill_model::access::{Grant, Principal, Role};
 use limiter::{Limiter, Pace};
-use secrets::Key;
+pub(crate) use secrets::Key;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};

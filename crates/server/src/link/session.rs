@@ -76,7 +76,7 @@ pub(super) async fn hello(
     let session = server.fleet.open(record, (hello, unaccounted), concerns_a_keeper);
     let beat_ms = u64::try_from(session.beat().as_millis()).unwrap_or(u64::MAX);
     let lease_ms = u64::try_from(server.config.lease.as_millis()).unwrap_or(u64::MAX);
-    Ok(Json(Welcome { session: session.number(), at: now(), lease_ms, beat_ms }))
+    Ok(Json(Welcome { session: session.number(), at: now(), lease_ms, beat_ms, epoch: server.epoch.0 }))
 }
 
 /// `GET /link/v1/stream`.

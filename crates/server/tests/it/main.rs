@@ -22,6 +22,7 @@ mod probes;
 mod receiver;
 mod restart;
 mod schedules;
+mod shared;
 mod start;
 mod templates;
 mod workload;

@@ -1,8 +1,8 @@
 //! The audit log. There is no call that changes or removes an entry, and the database refuses both.
 
 use crate::{ROWS_MAX, Store, StoreError};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Connection, Row};
+use sqlx::Row;
+use sqlx::any::AnyRow;
 
 /// One entry as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct AuditRow {
 }
 
 impl AuditRow {
-    fn read(row: &SqliteRow) -> Self {
+    fn read(row: &AnyRow) -> Self {
         // Numbers begin at 1; a negative one was never written by us and shows as 0, which breaks the chain.
         let sequence = u64::try_from(row.get::<i64, _>("sequence")).unwrap_or_default();
         Self { sequence, entry: row.get("entry"), hash: row.get("hash") }
@@ -34,7 +34,7 @@ impl Store {
     ) -> Result<AuditRow, StoreError> {
         let doing = "writing the audit log";
         let mut writer = self.durable().await?;
-        let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(self.failed(doing))?;
+        let mut transaction = writer.transaction().await.map_err(self.failed(doing))?;
         let newest = sqlx::query("SELECT sequence, entry, hash FROM audit ORDER BY sequence DESC LIMIT 1")
             .fetch_optional(&mut *transaction)
             .await
@@ -59,7 +59,7 @@ impl Store {
         let rows =
             sqlx::query("SELECT sequence, entry, hash FROM audit WHERE sequence > $1 ORDER BY sequence LIMIT $2")
                 .bind(i64::try_from(after).unwrap_or(i64::MAX))
-                .bind(limit.min(ROWS_MAX))
+                .bind(i64::from(limit.min(ROWS_MAX)))
                 .fetch_all(&self.readers)
                 .await
                 .map_err(self.failed("reading the audit log"))?;
@@ -72,7 +72,7 @@ impl Store {
     /// The store cannot be read.
     pub async fn newest_audit(&self, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
         let rows = sqlx::query("SELECT sequence, entry, hash FROM audit ORDER BY sequence DESC LIMIT $1")
-            .bind(limit.min(ROWS_MAX))
+            .bind(i64::from(limit.min(ROWS_MAX)))
             .fetch_all(&self.readers)
             .await
             .map_err(self.failed("reading the audit log"))?;

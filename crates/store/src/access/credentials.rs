@@ -1,10 +1,11 @@
 //! API tokens and sessions: what a person shows instead of a password. Only hashes are kept.
 
+use super::truth;
 use crate::{ROWS_MAX, Store, StoreError, document};
 use firedrill_model::access::Grant;
 use firedrill_model::{Timestamp, UserName};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Connection, Row};
+use sqlx::Row;
+use sqlx::any::AnyRow;
 
 /// An API token, without its secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +42,7 @@ pub struct SessionRecord {
 }
 
 impl TokenRecord {
-    fn read(row: &SqliteRow) -> Result<Self, StoreError> {
+    fn read(row: &AnyRow) -> Result<Self, StoreError> {
         let id: String = row.get("id");
         Ok(Self {
             label: row.get("label"),
@@ -50,7 +51,7 @@ impl TokenRecord {
             created: Timestamp(row.get("created")),
             expires: Timestamp(row.get("expires")),
             last_used: row.get::<Option<i64>, _>("last_used").map(Timestamp),
-            revoked: row.get("revoked"),
+            revoked: truth(row, "revoked"),
             id,
         })
     }
@@ -86,11 +87,12 @@ impl Store {
     /// The store cannot be read.
     pub async fn api_tokens(&self, owner: Option<&UserName>) -> Result<Vec<TokenRecord>, StoreError> {
         let rows = sqlx::query(
-            "SELECT id, label, owner, grants, created, expires, last_used, revoked FROM api_tokens
+            "SELECT id, label, owner, grants, created, expires, last_used, CAST(revoked AS INTEGER) AS revoked
+             FROM api_tokens
              WHERE $1 IS NULL OR owner = $1 ORDER BY created DESC, id DESC LIMIT $2",
         )
         .bind(owner.map(UserName::as_str))
-        .bind(ROWS_MAX)
+        .bind(i64::from(ROWS_MAX))
         .fetch_all(&self.readers)
         .await
         .map_err(self.failed("reading the API tokens"))?;
@@ -103,7 +105,8 @@ impl Store {
     /// The store cannot be read.
     pub async fn api_token(&self, id: &str) -> Result<Option<TokenRecord>, StoreError> {
         let row = sqlx::query(
-            "SELECT id, label, owner, grants, created, expires, last_used, revoked FROM api_tokens WHERE id = $1",
+            "SELECT id, label, owner, grants, created, expires, last_used, CAST(revoked AS INTEGER) AS revoked
+             FROM api_tokens WHERE id = $1",
         )
         .bind(id)
         .fetch_optional(&self.readers)
@@ -118,7 +121,8 @@ impl Store {
     /// The store cannot be read.
     pub async fn api_token_by_hash(&self, hash: &str) -> Result<Option<TokenRecord>, StoreError> {
         let row = sqlx::query(
-            "SELECT id, label, owner, grants, created, expires, last_used, revoked FROM api_tokens WHERE hash = $1",
+            "SELECT id, label, owner, grants, created, expires, last_used, CAST(revoked AS INTEGER) AS revoked
+             FROM api_tokens WHERE hash = $1",
         )
         .bind(hash)
         .fetch_optional(&self.readers)
@@ -160,7 +164,7 @@ impl Store {
     pub async fn add_session(&self, session: &SessionRecord, hash: &str, keep: u32) -> Result<(), StoreError> {
         let doing = "storing a session";
         let mut writer = self.durable().await?;
-        let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(self.failed(doing))?;
+        let mut transaction = writer.transaction().await.map_err(self.failed(doing))?;
         sqlx::query("INSERT INTO sessions (hash, owner, created, expires, last_used) VALUES ($1, $2, $3, $4, $3)")
             .bind(hash)
             .bind(session.owner.as_str())
@@ -175,7 +179,7 @@ impl Store {
         )
         .bind(session.created.0)
         .bind(session.owner.as_str())
-        .bind(keep)
+        .bind(i64::from(keep))
         .execute(&mut *transaction)
         .await
         .map_err(self.failed(doing))?;

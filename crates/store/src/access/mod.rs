@@ -9,8 +9,8 @@ pub use credentials::{SessionRecord, TokenRecord};
 use crate::{ROWS_MAX, Store, StoreError, document};
 use firedrill_model::access::Grant;
 use firedrill_model::{TeamName, Timestamp, UserName};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Connection, Row};
+use sqlx::Row;
+use sqlx::any::AnyRow;
 
 /// A user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,16 +44,21 @@ pub struct TeamRecord {
     pub members: Vec<UserName>,
 }
 
+/// A truth value that was read as a number: the driver for both databases knows none of SQLite's.
+fn truth(row: &AnyRow, column: &str) -> bool {
+    row.get::<i64, _>(column) != 0
+}
+
 impl UserRecord {
-    fn read(row: &SqliteRow) -> Result<Self, StoreError> {
+    fn read(row: &AnyRow) -> Result<Self, StoreError> {
         let name: &str = row.get("name");
         Ok(Self {
             name: document::from_word("user", name)?,
             password: row.get("password"),
             grants: document::read("grants of user", name, row.get("grants"))?,
-            disabled: row.get("disabled"),
+            disabled: truth(row, "disabled"),
             totp: row.get("totp"),
-            totp_on: row.get("totp_on"),
+            totp_on: truth(row, "totp_on"),
             created: Timestamp(row.get("created")),
             last_login: row.get::<Option<i64>, _>("last_login").map(Timestamp),
         })
@@ -76,10 +81,12 @@ impl Store {
     /// The store cannot be read.
     pub async fn users(&self) -> Result<Vec<UserRecord>, StoreError> {
         let rows = sqlx::query(
-            "SELECT name, password, grants, disabled, totp, totp_on, created, last_login FROM users
+            "SELECT name, password, grants, CAST(disabled AS INTEGER) AS disabled, totp,
+                 CAST(totp_on AS INTEGER) AS totp_on, created, last_login
+             FROM users
              ORDER BY name LIMIT $1",
         )
-        .bind(ROWS_MAX)
+        .bind(i64::from(ROWS_MAX))
         .fetch_all(&self.readers)
         .await
         .map_err(self.failed("reading the users"))?;
@@ -92,7 +99,9 @@ impl Store {
     /// The store cannot be read.
     pub async fn user(&self, name: &UserName) -> Result<Option<UserRecord>, StoreError> {
         let row = sqlx::query(
-            "SELECT name, password, grants, disabled, totp, totp_on, created, last_login FROM users WHERE name = $1",
+            "SELECT name, password, grants, CAST(disabled AS INTEGER) AS disabled, totp,
+                 CAST(totp_on AS INTEGER) AS totp_on, created, last_login
+             FROM users WHERE name = $1",
         )
         .bind(name.as_str())
         .fetch_optional(&self.readers)
@@ -131,7 +140,7 @@ impl Store {
     pub async fn save_user(&self, user: &UserRecord) -> Result<(), StoreError> {
         let doing = "changing a user";
         let mut writer = self.durable().await?;
-        let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(self.failed(doing))?;
+        let mut transaction = writer.transaction().await.map_err(self.failed(doing))?;
         sqlx::query(
             "UPDATE users SET password = $2, grants = $3, disabled = $4, totp = $5, totp_on = $6 WHERE name = $1",
         )
@@ -188,7 +197,7 @@ impl Store {
     pub async fn teams(&self) -> Result<Vec<TeamRecord>, StoreError> {
         let doing = "reading the teams";
         let rows = sqlx::query("SELECT name, grants FROM teams ORDER BY name LIMIT $1")
-            .bind(ROWS_MAX)
+            .bind(i64::from(ROWS_MAX))
             .fetch_all(&self.readers)
             .await
             .map_err(self.failed(doing))?;
@@ -197,11 +206,11 @@ impl Store {
             let name: &str = row.get("name");
             let members = sqlx::query("SELECT member FROM team_members WHERE team = $1 ORDER BY member LIMIT $2")
                 .bind(name)
-                .bind(ROWS_MAX)
+                .bind(i64::from(ROWS_MAX))
                 .fetch_all(&self.readers)
                 .await
                 .map_err(self.failed(doing))?;
-            let member = |row: &SqliteRow| document::from_word("member of a team", row.get("member"));
+            let member = |row: &AnyRow| document::from_word("member of a team", row.get("member"));
             teams.push(TeamRecord {
                 name: document::from_word("team", name)?,
                 grants: document::read("grants of team", name, row.get("grants"))?,
@@ -218,7 +227,7 @@ impl Store {
     pub async fn save_team(&self, team: &TeamRecord) -> Result<(), StoreError> {
         let doing = "storing a team";
         let mut writer = self.durable().await?;
-        let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(self.failed(doing))?;
+        let mut transaction = writer.transaction().await.map_err(self.failed(doing))?;
         sqlx::query("INSERT INTO teams (name, grants) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET grants = $2")
             .bind(team.name.as_str())
             .bind(document::write("grants of team", team.name.as_str(), &team.grants)?)
@@ -262,7 +271,7 @@ impl Store {
             "SELECT name, grants FROM teams JOIN team_members ON team = name WHERE member = $1 ORDER BY name LIMIT $2",
         )
         .bind(user.as_str())
-        .bind(ROWS_MAX)
+        .bind(i64::from(ROWS_MAX))
         .fetch_all(&self.readers)
         .await
         .map_err(self.failed("reading the teams of a user"))?;

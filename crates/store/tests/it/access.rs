@@ -25,7 +25,7 @@ fn session(created: i64) -> SessionRecord {
 }
 
 #[tokio::test]
-async fn a_user_is_added_once_and_a_change_ends_their_sessions() {
+pub(crate) async fn a_user_is_added_once_and_a_change_ends_their_sessions() {
     let fixture = Fixture::new().await;
     let store = &fixture.store;
     assert!(!store.has_users().await.expect("read"));
@@ -40,7 +40,7 @@ async fn a_user_is_added_once_and_a_change_ends_their_sessions() {
 }
 
 #[tokio::test]
-async fn of_a_users_sessions_the_newest_are_kept() {
+pub(crate) async fn of_a_users_sessions_the_newest_are_kept() {
     let fixture = Fixture::new().await;
     let store = &fixture.store;
     store.add_user(&ada()).await.expect("stored");
@@ -54,7 +54,7 @@ async fn of_a_users_sessions_the_newest_are_kept() {
 }
 
 #[tokio::test]
-async fn a_token_reads_back_and_a_code_is_used_once() {
+pub(crate) async fn a_token_reads_back_and_a_code_is_used_once() {
     let fixture = Fixture::new().await;
     let store = &fixture.store;
     store.add_user(&ada()).await.expect("stored");

@@ -23,7 +23,7 @@ fn operation(number: u32, state: OperationState) -> Operation {
 }
 
 #[tokio::test]
-async fn a_decision_is_there_after_a_kill() {
+pub(crate) async fn a_decision_is_there_after_a_kill() {
     let fixture = Fixture::new().await;
     let shop = cluster("shop");
     let (operations, notes) = ([operation(1, OperationState::Running)], [event("one", Some("shop"), None)]);
@@ -39,7 +39,7 @@ async fn a_decision_is_there_after_a_kill() {
 }
 
 #[tokio::test]
-async fn an_older_decision_changes_nothing() {
+pub(crate) async fn an_older_decision_changes_nothing() {
     let fixture = Fixture::new().await;
     let shop = cluster("shop");
     let newer = KeeperCommit { cluster: &shop, state: Some((5, "5")), operations: &[], notes: &[] };
@@ -57,7 +57,7 @@ async fn an_older_decision_changes_nothing() {
 }
 
 #[tokio::test]
-async fn operations_are_replaced_whole_and_listed_newest_first() {
+pub(crate) async fn operations_are_replaced_whole_and_listed_newest_first() {
     let fixture = Fixture::new().await;
     let shop = cluster("shop");
     for state in [OperationState::Running, OperationState::Finished] {
@@ -73,7 +73,7 @@ async fn operations_are_replaced_whole_and_listed_newest_first() {
 }
 
 #[tokio::test]
-async fn a_reader_by_number_misses_nothing_of_two_writers() {
+pub(crate) async fn a_reader_by_number_misses_nothing_of_two_writers() {
     const LINES: u64 = 100;
     let fixture = Fixture::new().await;
     let appender = {

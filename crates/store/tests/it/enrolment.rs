@@ -9,8 +9,8 @@ fn host(name: &str) -> HostName {
 }
 
 #[tokio::test]
-async fn a_token_is_good_once_for_its_host_and_in_time() {
-    let Fixture { store, dir: _dir } = Fixture::new().await;
+pub(crate) async fn a_token_is_good_once_for_its_host_and_in_time() {
+    let Fixture { store, dir: _dir, .. } = Fixture::new().await;
     let (east, west) = (host("east-1"), host("west-1"));
     store.add_token("hash", &east, Timestamp(100), Timestamp(0)).await.expect("stored");
     let used = |hash: &'static str, host: HostName, now| {
@@ -27,8 +27,8 @@ async fn a_token_is_good_once_for_its_host_and_in_time() {
 }
 
 #[tokio::test]
-async fn of_two_at_once_one_is_accepted() {
-    let Fixture { store, dir: _dir } = Fixture::new().await;
+pub(crate) async fn of_two_at_once_one_is_accepted() {
+    let Fixture { store, dir: _dir, .. } = Fixture::new().await;
     let east = host("east-1");
     store.add_token("hash", &east, Timestamp(100), Timestamp(0)).await.expect("stored");
     let tries: Vec<_> = (0..8)
@@ -45,8 +45,8 @@ async fn of_two_at_once_one_is_accepted() {
 }
 
 #[tokio::test]
-async fn the_newest_certificate_counts() {
-    let Fixture { store, dir: _dir } = Fixture::new().await;
+pub(crate) async fn the_newest_certificate_counts() {
+    let Fixture { store, dir: _dir, .. } = Fixture::new().await;
     let east = host("east-1");
     for (hash, fingerprint) in [("one", "first"), ("two", "second")] {
         store.add_token(hash, &east, Timestamp(100), Timestamp(0)).await.expect("stored");

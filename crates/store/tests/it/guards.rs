@@ -7,7 +7,7 @@ use firedrill_model::guard::{Authority, Guard, GuardPolicy, Refusal};
 use firedrill_model::{AttackId, Timestamp};
 
 #[tokio::test]
-async fn limits_stay_as_they_were_set() {
+pub(crate) async fn limits_stay_as_they_were_set() {
     let fixture = Fixture::new().await;
     assert_eq!(fixture.store.guard_policy().await.expect("read"), None);
     for most in [3, 4] {
@@ -18,7 +18,7 @@ async fn limits_stay_as_they_were_set() {
 }
 
 #[tokio::test]
-async fn overrides_and_choices_are_kept() {
+pub(crate) async fn overrides_and_choices_are_kept() {
     let fixture = Fixture::new().await;
     let refusal = Refusal {
         guard: Guard::Degraded,
@@ -51,7 +51,7 @@ async fn overrides_and_choices_are_kept() {
 }
 
 #[tokio::test]
-async fn a_request_is_approved_once() {
+pub(crate) async fn a_request_is_approved_once() {
     let fixture = Fixture::new().await;
     let waiting = Approval {
         id: "one".to_owned(),

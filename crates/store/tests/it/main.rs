@@ -1,39 +1,51 @@
-//! The store as its callers use it: on a file, opened, closed and opened again.
+//! The store as its callers use it: on a file, opened, closed and opened again; and the same on PostgreSQL.
 
 mod access;
+mod backup;
 mod decisions;
 mod enrolment;
 mod guards;
+mod lease;
 mod messages;
+mod postgres;
 mod records;
 mod schedules;
 
 use firedrill_model::timeline::{EventKind, Scope};
 use firedrill_model::{ClusterName, RunId, Severity, TimelineEvent, Timestamp};
-use firedrill_store::Store;
+use firedrill_store::{Epoch, PostgresUrl, Store};
 use std::path::PathBuf;
 use tempfile::TempDir;
 
-/// A store in its own directory.
+/// A store in its own directory, or in its own database of a PostgreSQL server.
 struct Fixture {
     dir: TempDir,
     store: Store,
+    shared: Option<(PostgresUrl, Epoch)>,
 }
 
 impl Fixture {
     async fn new() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        let store = Store::open(&dir.path().join("firedrill.db")).await.expect("a new store");
-        Self { dir, store }
+        let shared = postgres::of_this_test().await;
+        let store = opened(&dir, shared.as_ref()).await;
+        Self { dir, store, shared }
     }
 
     fn path(&self) -> PathBuf {
         self.dir.path().join("firedrill.db")
     }
 
-    /// As after a killed process: the file is opened anew while the first is never closed.
+    /// As after a killed process: opened anew while the first is never closed.
     async fn reopened(&self) -> Store {
-        Store::open(&self.path()).await.expect("the same store")
+        opened(&self.dir, self.shared.as_ref()).await
+    }
+}
+
+async fn opened(dir: &TempDir, shared: Option<&(PostgresUrl, Epoch)>) -> Store {
+    match shared {
+        None => Store::open(&dir.path().join("firedrill.db")).await.expect("a store"),
+        Some((url, epoch)) => Store::open_shared(url, *epoch).await.expect("a store"),
     }
 }
 

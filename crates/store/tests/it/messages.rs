@@ -29,7 +29,7 @@ fn ids(messages: &[firedrill_store::QueuedMessage]) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn an_event_is_put_in_once_for_each_receiver() {
+pub(crate) async fn an_event_is_put_in_once_for_each_receiver() {
     let fixture = Fixture::new().await;
     let store = &fixture.store;
     assert_eq!(store.message_progress(7).await.expect("set"), 7);
@@ -45,7 +45,7 @@ async fn an_event_is_put_in_once_for_each_receiver() {
 }
 
 #[tokio::test]
-async fn what_a_killed_process_had_taken_is_taken_again_with_the_same_id() {
+pub(crate) async fn what_a_killed_process_had_taken_is_taken_again_with_the_same_id() {
     let fixture = Fixture::new().await;
     let store = &fixture.store;
     let queue = [new("a", "one", "event/1"), new("b", "one", "event/2"), new("c", "two", "event/1")];
@@ -73,7 +73,7 @@ async fn what_a_killed_process_had_taken_is_taken_again_with_the_same_id() {
 }
 
 #[tokio::test]
-async fn dead_messages_come_back_when_a_person_says_so() {
+pub(crate) async fn dead_messages_come_back_when_a_person_says_so() {
     let fixture = Fixture::new().await;
     let store = &fixture.store;
     store.enqueue(&[new("a", "one", "event/1")], 1, Timestamp(10)).await.expect("in");
@@ -95,7 +95,7 @@ async fn dead_messages_come_back_when_a_person_says_so() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_is_away_does_not_fill_the_store() {
+pub(crate) async fn a_receiver_that_is_away_does_not_fill_the_store() {
     let fixture = Fixture::new().await;
     let many: Vec<_> = (0..1003).map(|at| new(&format!("m{at}"), "one", &format!("event/{at}"))).collect();
     fixture.store.enqueue(&many, 1, Timestamp(10)).await.expect("in");
@@ -105,7 +105,7 @@ async fn a_receiver_that_is_away_does_not_fill_the_store() {
 }
 
 #[tokio::test]
-async fn receivers_rules_and_the_time_of_the_daily_message_are_kept() {
+pub(crate) async fn receivers_rules_and_the_time_of_the_daily_message_are_kept() {
     let fixture = Fixture::new().await;
     let store = &fixture.store;
     let record = ReceiverRecord {
@@ -133,7 +133,7 @@ async fn receivers_rules_and_the_time_of_the_daily_message_are_kept() {
 }
 
 #[tokio::test]
-async fn what_lasts_begins_and_ends_once() {
+pub(crate) async fn what_lasts_begins_and_ends_once() {
     let fixture = Fixture::new().await;
     let store = &fixture.store;
     let event = TimelineEvent {

@@ -11,7 +11,7 @@ use firedrill_store::{AttackRecord, ClusterRecord, HostRecord, RunSummary, Store
 use std::os::unix::fs::PermissionsExt;
 
 #[tokio::test]
-async fn a_cluster_with_its_login() {
+pub(crate) async fn a_cluster_with_its_login() {
     let fixture = Fixture::new().await;
     let node = NodeSpec {
         name: "east-1".parse().expect("a name"),
@@ -37,7 +37,7 @@ async fn a_cluster_with_its_login() {
 }
 
 #[tokio::test]
-async fn a_host_and_when_it_was_seen() {
+pub(crate) async fn a_host_and_when_it_was_seen() {
     let fixture = Fixture::new().await;
     let host = HostRecord {
         name: "east-1".parse().expect("a name"),
@@ -55,7 +55,7 @@ async fn a_host_and_when_it_was_seen() {
 }
 
 #[tokio::test]
-async fn the_first_halt_stands_until_it_is_cleared() {
+pub(crate) async fn the_first_halt_stands_until_it_is_cleared() {
     let fixture = Fixture::new().await;
     assert_eq!(fixture.store.halt().await.expect("read"), None);
     fixture.store.set_halt("first", Timestamp(1)).await.expect("stored");
@@ -83,8 +83,8 @@ pub(crate) fn attack(id: &str, state: AttackState, at: i64) -> AttackRecord {
 }
 
 #[tokio::test]
-async fn attacks_are_open_until_nothing_is_left_of_them() {
-    let Fixture { store, dir: _dir } = Fixture::new().await;
+pub(crate) async fn attacks_are_open_until_nothing_is_left_of_them() {
+    let Fixture { store, dir: _dir, .. } = Fixture::new().await;
     for (id, states) in [
         ("undone", vec![AttackState::Preparing, AttackState::Active, AttackState::Undone]),
         ("refused", vec![AttackState::Preparing, AttackState::Refused]),
@@ -103,9 +103,9 @@ async fn attacks_are_open_until_nothing_is_left_of_them() {
 }
 
 #[tokio::test]
-async fn changes_of_many_attacks_are_stored_at_once_with_their_lines_in_order() {
+pub(crate) async fn changes_of_many_attacks_are_stored_at_once_with_their_lines_in_order() {
     const MANY: i64 = 1234;
-    let Fixture { store, dir: _dir } = Fixture::new().await;
+    let Fixture { store, dir: _dir, .. } = Fixture::new().await;
     let mut changes: Vec<_> = (0..MANY).map(|at| attack(&format!("a-{at}"), AttackState::Active, at)).collect();
     changes.push(attack("a-7", AttackState::Undone, MANY));
     let lines: Vec<_> = (0..=MANY).map(|at| event(&at.to_string(), None, None)).collect();
@@ -164,7 +164,7 @@ fn run(id: &str, began: i64, state: RunState) -> RunReport {
 }
 
 #[tokio::test]
-async fn runs_are_listed_by_what_they_came_to() {
+pub(crate) async fn runs_are_listed_by_what_they_came_to() {
     let fixture = Fixture::new().await;
     let store = &fixture.store;
     store.save_run(&run("one", 1, RunState::Running)).await.expect("stored");
@@ -183,8 +183,8 @@ async fn runs_are_listed_by_what_they_came_to() {
 }
 
 #[tokio::test]
-async fn a_rung_is_passed_until_it_fails() {
-    let Fixture { store, dir: _dir } = Fixture::new().await;
+pub(crate) async fn a_rung_is_passed_until_it_fails() {
+    let Fixture { store, dir: _dir, .. } = Fixture::new().await;
     let (shop, run) = (cluster("shop"), RunId("run-1".to_owned()));
     for rung in [2, 1, 2] {
         store.pass_rung(&shop, rung, &run, Timestamp(1)).await.expect("stored");
@@ -196,8 +196,8 @@ async fn a_rung_is_passed_until_it_fails() {
 }
 
 #[tokio::test]
-async fn the_timeline_is_filtered_and_paged() {
-    let Fixture { store, dir: _dir } = Fixture::new().await;
+pub(crate) async fn the_timeline_is_filtered_and_paged() {
+    let Fixture { store, dir: _dir, .. } = Fixture::new().await;
     for (text, name, run) in [("a", None, None), ("b", Some("shop"), None), ("c", Some("shop"), Some("run-1"))] {
         store.append_event(&event(text, name, run)).await.expect("stored");
     }

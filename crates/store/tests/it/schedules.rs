@@ -35,7 +35,7 @@ fn all(schedule: Option<&ScheduleName>) -> OccurrenceFilter<'_> {
 }
 
 #[tokio::test]
-async fn a_schedule_is_kept_paused_and_resumed() {
+pub(crate) async fn a_schedule_is_kept_paused_and_resumed() {
     let fixture = Fixture::new().await;
     let store = &fixture.store;
     store.save_schedule(&record()).await.expect("stored");
@@ -54,7 +54,7 @@ async fn a_schedule_is_kept_paused_and_resumed() {
 }
 
 #[tokio::test]
-async fn the_first_plan_of_a_week_stands_until_the_schedule_changes() {
+pub(crate) async fn the_first_plan_of_a_week_stands_until_the_schedule_changes() {
     let fixture = Fixture::new().await;
     fixture.store.save_schedule(&record()).await.expect("stored");
     let week = Week::of(&Zone::utc(), Timestamp(0));
@@ -71,7 +71,7 @@ async fn the_first_plan_of_a_week_stands_until_the_schedule_changes() {
 }
 
 #[tokio::test]
-async fn a_due_time_is_taken_once() {
+pub(crate) async fn a_due_time_is_taken_once() {
     let fixture = Fixture::new().await;
     let other = fixture.reopened().await;
     let mut starting = occurrence(60, Outcome::Starting);
@@ -93,7 +93,7 @@ async fn a_due_time_is_taken_once() {
 }
 
 #[tokio::test]
-async fn closures_and_presences_end() {
+pub(crate) async fn closures_and_presences_end() {
     let fixture = Fixture::new().await;
     let closure = |id: &str, until: Option<i64>| Closure {
         id: id.into(),
