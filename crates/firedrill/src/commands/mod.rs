@@ -19,6 +19,7 @@ mod roles;
 mod sandbox;
 mod schedule;
 pub(crate) mod template;
+mod template_import;
 
 use crate::args::{Args, Command};
 use crate::exit::Outcome;
