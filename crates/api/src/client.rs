@@ -10,11 +10,12 @@ mod servers;
 pub use evidence::{EvidenceFormat, EvidenceQuery};
 pub use schedules::CalendarQuery;
 
+use crate::chaos_toolkit::Import;
 use crate::guards::PERSON_HEADER;
 use crate::http::{
-    Accepted, Done, ExperimentEntry, FillTemplate, Halted, HostView, Live, NodeFingerprint, Problem, Reason,
-    RegisterCluster, RunEntry, RunStarted, SaveTemplate, StartAttack, StartRun, Status, TemplateEntry, TemplatePreview,
-    Token,
+    Accepted, Done, ExperimentEntry, FillTemplate, Halted, HostView, ImportExperiment, Live, NodeFingerprint, Problem,
+    Reason, RegisterCluster, RunEntry, RunStarted, SaveTemplate, StartAttack, StartRun, Status, TemplateEntry,
+    TemplatePreview, Token,
 };
 use crate::sse::{Parser, ServerEvent, TooLong};
 use bytes::Bytes;
@@ -308,6 +309,14 @@ impl Client {
     /// [`ClientError`]; it is not well-formed.
     pub async fn save_template(&self, save: &SaveTemplate) -> Result<TemplateEntry, ClientError> {
         self.post("/api/v1/templates", save).await
+    }
+
+    /// Imports an experiment of the Chaos Toolkit as a template.
+    ///
+    /// # Errors
+    /// [`ClientError`]; it cannot be imported wholly, or its name is taken.
+    pub async fn import_experiment(&self, import: &ImportExperiment) -> Result<Import, ClientError> {
+        self.post("/api/v1/imports/chaos-toolkit", import).await
     }
 
     /// Forgets a saved template.

@@ -39,7 +39,7 @@ use firedrill_model::report::{LagSample, RunState};
 use firedrill_model::template::Template;
 use firedrill_model::workload::{Login, Sample};
 use firedrill_model::{
-    ClusterName, ClusterView, Fault, HostName, NodeName, Operation, OperationId, RegionName, RunId, Span,
+    ClusterName, ClusterView, Fault, HostName, NodeName, Operation, OperationId, RegionName, RunId, Selector, Span,
     TimelineEvent, Timestamp, Verdict,
 };
 use schemars::JsonSchema;
@@ -214,6 +214,26 @@ pub enum SaveTemplate {
         /// Its title; that of the experiment when absent.
         title: Option<String>,
     },
+}
+
+/// Imports an experiment of the Chaos Toolkit as a template.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImportExperiment {
+    /// The file's text, JSON or YAML.
+    pub text: String,
+    /// The template's name; made from the title when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The hosts of every step that needs some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Selector>,
+    /// The hosts of single steps, by the name of their activity.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub targets: BTreeMap<String, Selector>,
+    /// Only says what would become of it, also when it cannot be imported.
+    #[serde(default)]
+    pub dry_run: bool,
 }
 
 /// Fills a template in, to look at it or to start it.

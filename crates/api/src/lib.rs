@@ -5,6 +5,7 @@
 //! **Where to begin**: [`link`] for the agent's side, [`http`] for what people and scripts use, [`client`] to call it.
 
 pub mod access;
+pub mod chaos_toolkit;
 pub mod client;
 pub mod cluster_file;
 pub mod experiment_file;

@@ -228,8 +228,10 @@ impl Experiment {
         if self.steps.is_empty() || self.steps.len() > STEPS_MAX {
             say("steps".into(), format!("{} steps; give 1 to {STEPS_MAX}", self.steps.len()));
         }
-        if self.expect.is_empty() {
-            say("expect".into(), "nothing is expected, so nothing could be learnt; add at least one line".into());
+        if self.expect.is_empty() && !self.is_asked() {
+            let rule = "nothing is expected, and no probe is asked during the steps or after them, so nothing could be \
+                        learnt; add at least one line";
+            say("expect".into(), rule.into());
         }
         if let Some(load) = &self.workload {
             load_problems(load, &mut say);
@@ -250,6 +252,12 @@ impl Experiment {
         probe::problems(&self.probes, &mut say);
         self.abort_problems(&mut say);
         problems
+    }
+
+    /// A probe can break it.
+    fn is_asked(&self) -> bool {
+        let late = |probe: &Probe| probe.when.iter().any(|when| *when != When::Before);
+        self.probes.iter().any(late) || self.steps.iter().any(|step| matches!(step, StepSpec::Check(_)))
     }
 
     fn abort_problems(&self, say: &mut impl FnMut(String, String)) {

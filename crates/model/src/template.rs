@@ -100,6 +100,8 @@ pub enum ParameterKind {
     },
     /// The name of a region, a host, a node or a tag's value: a-z, 0-9 and '-'.
     Name,
+    /// A word such as an address or a path: letters, digits and `-._~:/?&=%+@`, ending with a letter, a digit or `/`.
+    Word,
 }
 
 /// Text, or a number or truth value as its text: in a file `default: 500` needs no quotes.
@@ -152,6 +154,8 @@ impl ParameterKind {
             Self::Choice { of } => Err(format!("{text:?} is none of {}", of.join(", "))),
             Self::Name if text.parse::<HostName>().is_ok() => Ok(text.to_owned()),
             Self::Name => Err(format!("{text:?} is no name of a-z, 0-9 and '-'")),
+            Self::Word if is_word(text) => Ok(text.to_owned()),
+            Self::Word => Err(format!("{text:?} is no word of letters, digits and -._~:/?&=%+@")),
         }
     }
 
@@ -173,8 +177,20 @@ impl ParameterKind {
             Self::Bytes => "an amount of bytes".to_owned(),
             Self::Choice { of } => of.join(" | "),
             Self::Name => "a name".to_owned(),
+            Self::Word => "a word, such as an address or a path".to_owned(),
         }
     }
+}
+
+/// Longest word, in bytes: that of an address.
+const WORD_BYTES_MAX: usize = 1000;
+
+/// Nothing that begins or ends another value, with or without quotes around it: a colon only before something else.
+fn is_word(text: &str) -> bool {
+    let inner = |c: char| c.is_ascii_alphanumeric() || "-._~:/?&=%+@".contains(c);
+    let first = text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '/');
+    let last = text.ends_with(|c: char| c.is_ascii_alphanumeric() || c == '/');
+    first && last && text.len() <= WORD_BYTES_MAX && text.chars().all(inner)
 }
 
 fn within<T: PartialOrd + std::fmt::Display>(value: &T, low: Option<&T>, high: Option<&T>) -> Result<(), String> {
@@ -296,6 +312,19 @@ mod tests {
                     assert!(!read.is_empty() && read.chars().all(plain), "{kind:?} took {text:?} as {read:?}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_word_is_an_address_or_a_path_and_stays_one_value() {
+        for good in ["http://shop.example:8080/health?deep=1&x=%20", "/var/lib/mysql/", "db-1.example", "a", "7", "/"] {
+            assert_eq!(ParameterKind::Word.read(good).as_deref(), Ok(good));
+        }
+        for bad in [
+            "", "a b", "a:", "a: b", "{a", "a,b", "[a]", "\"a", "a'", "a#b", "${x}", "-a", "é", "a\n", "a\\", "*a",
+            "&a",
+        ] {
+            assert!(ParameterKind::Word.read(bad).is_err(), "{bad}");
         }
     }
 

@@ -51,6 +51,9 @@ pub const STANDING_BY: &str = "S017";
 /// A run is under way on that cluster.
 pub const BUSY: &str = "S016";
 
+/// A file of the Chaos Toolkit cannot be imported.
+pub const IMPORT: &str = "S023";
+
 /// An idempotency key cannot be used like that.
 pub const KEY: &str = "S066";
 /// A call with an idempotency key was begun before and has no answer.

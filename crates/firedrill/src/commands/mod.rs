@@ -20,6 +20,7 @@ mod sandbox;
 mod schedule;
 pub(crate) mod store;
 pub(crate) mod template;
+mod template_import;
 
 use crate::args::{Args, Command};
 use crate::exit::Outcome;

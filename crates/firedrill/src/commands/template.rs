@@ -2,6 +2,7 @@
 
 use super::experiment::{follow_to_the_end, print, write_report};
 use crate::args::{Connect, key_value, run_id};
+use crate::commands::template_import;
 use crate::exit::Outcome;
 use crate::{connect, output};
 use anyhow::Context;
@@ -49,6 +50,8 @@ pub(crate) enum Template {
         #[arg(long, requires = "run")]
         title: Option<String>,
     },
+    /// Import an experiment of the Chaos Toolkit, wholly or not at all
+    Import(template_import::Import),
     /// Forget one of your own
     Remove {
         /// Its name
@@ -76,15 +79,17 @@ impl Fill {
 }
 
 pub(crate) async fn run(command: Template, connect: &Connect) -> anyhow::Result<Outcome> {
-    let client = connect::client(connect).await?;
+    let client = || connect::client(connect);
     match command {
-        Template::List => list(&client.templates().await?, connect.json),
-        Template::Show { name } => show(&client.template(&name).await?, connect.json),
+        Template::Import(import) => template_import::run(import, connect).await,
+        Template::List => list(&client().await?.templates().await?, connect.json),
+        Template::Show { name } => show(&client().await?.template(&name).await?, connect.json),
         Template::Preview(fill) => {
             let (name, fill) = fill.request(false);
-            preview(&client.preview_template(&name, &fill).await?, connect.json)
+            preview(&client().await?.preview_template(&name, &fill).await?, connect.json)
         }
         Template::Start { fill, report, force } => {
+            let client = client().await?;
             let (name, fill) = fill.request(force);
             let run = client.start_template(&name, &fill).await?.run;
             let done = follow_to_the_end(&client, &run).await?;
@@ -102,10 +107,10 @@ pub(crate) async fn run(command: Template, connect: &Connect) -> anyhow::Result<
                     SaveTemplate::Run { run: run_id(&run.unwrap_or_default()), name: name.unwrap_or_default(), title }
                 }
             };
-            show(&client.save_template(&save).await?, connect.json)
+            show(&client().await?.save_template(&save).await?, connect.json)
         }
         Template::Remove { name } => {
-            client.remove_template(&name).await?;
+            client().await?.remove_template(&name).await?;
             output::text(&format!("template {name} is removed"));
             Ok(Outcome::done())
         }

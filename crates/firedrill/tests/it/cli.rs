@@ -107,3 +107,34 @@ fn each_kind_has_its_own_options() {
     assert_eq!(wrong.status.code(), Some(2));
     assert!(stderr(&wrong).contains("not a percentage"), "{}", stderr(&wrong));
 }
+
+fn sample(name: &str) -> String {
+    format!("{}/../api/src/chaos_toolkit/samples/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn an_import_says_what_each_step_became_without_a_server() {
+    let output = firedrill(&[
+        "template",
+        "import",
+        &sample("database-process.json"),
+        "--dry-run",
+        "--name",
+        "orders-drill",
+        "--target-of",
+        "kill the database=role=primary",
+    ]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    insta::assert_snapshot!(String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn an_import_names_all_that_is_refused_and_takes_nothing() {
+    let output = firedrill(&["template", "import", &sample("refused.yaml"), "--target", "role=replica"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(!stderr(&output).contains("hunter2"));
+    insta::assert_snapshot!(stderr(&output));
+    let json = firedrill(&["template", "import", &sample("slow-link.yaml"), "--dry-run", "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    assert!(json["template"].is_null() && json["problems"].as_array().is_some_and(|all| !all.is_empty()), "{json}");
+}

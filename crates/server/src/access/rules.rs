@@ -98,6 +98,8 @@ pub const RULES: &[Rule] = &[
     // Templates.
     may("GET", "/api/v1/templates", View, Somewhere).about("All templates"),
     may("POST", "/api/v1/templates", Attack, Somewhere).about("Keep a template of one's own"),
+    may("POST", "/api/v1/imports/chaos-toolkit", Attack, Somewhere)
+        .about("Import an experiment of the Chaos Toolkit as a template of one's own"),
     may("GET", "/api/v1/templates/{template}", View, Somewhere).about("One template"),
     may("DELETE", "/api/v1/templates/{template}", Attack, Somewhere).about("Forget a template of one's own"),
     may("POST", "/api/v1/templates/{template}/preview", Attack, Body)

@@ -84,6 +84,7 @@ fn routes() -> Routes {
         .route("/templates/{template}", get(templates::show).delete(templates::remove))
         .route("/templates/{template}/preview", post(templates::preview))
         .route("/templates/{template}/start", post(templates::start))
+        .route("/imports/chaos-toolkit", post(templates::import))
         .route("/attacks/plan", post(guards::plan_attack))
         .route("/runs/plan", post(guards::plan_run))
         .route("/guards", get(guards::show).put(guards::set))

@@ -7,7 +7,10 @@ use crate::server::Server;
 use crate::templates;
 use axum::Json;
 use axum::extract::{Path, State};
-use firedrill_api::http::{Done, FillTemplate, RunStarted, SaveTemplate, TemplateEntry, TemplatePreview};
+use firedrill_api::chaos_toolkit::Import;
+use firedrill_api::http::{
+    Done, FillTemplate, ImportExperiment, RunStarted, SaveTemplate, TemplateEntry, TemplatePreview,
+};
 use std::sync::Arc;
 
 /// `GET /templates`.
@@ -21,6 +24,14 @@ pub(super) async fn save(
     Body(save): Body<SaveTemplate>,
 ) -> Result<Json<TemplateEntry>, Failure> {
     Ok(Json(templates::save(&server, &save).await?))
+}
+
+/// `POST /imports/chaos-toolkit`.
+pub(super) async fn import(
+    State(server): State<Arc<Server>>,
+    Body(import): Body<ImportExperiment>,
+) -> Result<Json<Import>, Failure> {
+    Ok(Json(templates::import(&server, &import).await?))
 }
 
 /// `GET /templates/{template}`.

@@ -6,11 +6,13 @@ mod library;
 
 use crate::access::{self, Acting};
 use crate::guards::approvals;
-use crate::problem::{EMPTY_TARGET, MALFORMED, not_found, problem, refusal, store_failed};
+use crate::problem::{EMPTY_TARGET, IMPORT, MALFORMED, not_found, problem, refusal, store_failed};
 use crate::server::Server;
 use crate::{attacks, clock, experiment};
+use firedrill_api::chaos_toolkit::{self, Choices, Import};
 use firedrill_api::http::{
-    FillTemplate, PlannedAttack, Problem, RunStarted, SaveTemplate, StartRun, TemplateEntry, TemplatePreview,
+    FillTemplate, ImportExperiment, PlannedAttack, Problem, RunStarted, SaveTemplate, StartRun, TemplateEntry,
+    TemplatePreview,
 };
 use firedrill_api::template_file;
 use firedrill_model::experiment::{Experiment, StepSpec};
@@ -108,6 +110,28 @@ pub async fn save(server: &Server, save: &SaveTemplate) -> Result<TemplateEntry,
             of_run(&report.experiment, name, title.as_deref())?
         }
     };
+    keep(server, template).await
+}
+
+/// Imports an experiment of the Chaos Toolkit, wholly or not at all. A dry run says also of one that cannot be imported
+/// what became of its parts.
+///
+/// # Errors
+/// It cannot be imported, or not be kept under its name.
+pub async fn import(server: &Server, import: &ImportExperiment) -> Result<Import, Problem> {
+    let ImportExperiment { text, name, target, targets, dry_run } = import.clone();
+    let read = chaos_toolkit::import(&text, &Choices { name, target, targets }, firedrill_fault::check);
+    if dry_run {
+        return Ok(read);
+    }
+    match &read.template {
+        Some(template) => drop(keep(server, template.clone()).await?),
+        None => return Err(problem(IMPORT, read.refusal())),
+    }
+    Ok(read)
+}
+
+async fn keep(server: &Server, template: Template) -> Result<TemplateEntry, Problem> {
     if library::shipped().iter().any(|shipped| shipped.name == template.name) {
         let text = format!("{} is the name of a template that ships; choose another", template.name);
         return Err(refusal(SHIPPED, text));

@@ -4,7 +4,7 @@ use crate::agent::Agent;
 use crate::fixture::Fixture;
 use crate::keeper::register;
 use firedrill_api::client::ClientError;
-use firedrill_api::http::{FillTemplate, SaveTemplate};
+use firedrill_api::http::{FillTemplate, ImportExperiment, SaveTemplate};
 use std::collections::BTreeMap;
 
 const OWN: &str = r#"
@@ -74,4 +74,37 @@ async fn own_templates_are_kept_over_a_restart_and_shipped_ones_stay() {
     assert!(code(fixture.client.remove_template("own").await.expect_err("gone")).starts_with("S001"));
     let run = SaveTemplate::Run { run: firedrill_model::RunId("none".into()), name: "x".into(), title: None };
     assert!(code(fixture.client.save_template(&run).await.expect_err("no such run")).starts_with("S001"));
+}
+
+#[tokio::test]
+async fn a_file_of_the_chaos_toolkit_is_kept_wholly_or_not_at_all() {
+    const GOOD: &str = include_str!("../../../api/src/chaos_toolkit/samples/database-process.json");
+    const BAD: &str = include_str!("../../../api/src/chaos_toolkit/samples/refused.yaml");
+    let mut fixture = Fixture::new().await;
+    let import = |text: &str, dry_run| ImportExperiment {
+        text: text.to_owned(),
+        name: Some("imported".to_owned()),
+        target: Some("role=primary".parse().expect("a selector")),
+        dry_run,
+        ..ImportExperiment::default()
+    };
+    let looked_at = fixture.client.import_experiment(&import(BAD, true)).await.expect("a dry run tells");
+    assert!(looked_at.template.is_none() && looked_at.problems.len() > 10, "{looked_at:?}");
+    let refused = code(fixture.client.import_experiment(&import(BAD, false)).await.expect_err("refused"));
+    assert!(
+        refused.starts_with("S023") && refused.contains("terminate_pods") && !refused.contains("hunter2"),
+        "{refused}"
+    );
+    fixture.client.import_experiment(&import(GOOD, true)).await.expect("a dry run");
+    assert!(code(fixture.client.template("imported").await.expect_err("not kept")).starts_with("S001"));
+    let kept = fixture.client.import_experiment(&import(GOOD, false)).await.expect("imported");
+    fixture.restart().await;
+    assert_eq!(Some(fixture.client.template("imported").await.expect("kept").template), kept.template);
+    let _agent = Agent::connect(&fixture, "east-1", Box::new(|_| None)).await;
+    fixture.client.register_cluster(&register()).await.expect("registered");
+    let preview = fixture.client.preview_template("imported", &with("settle", "7")).await.expect("previewed");
+    assert!(preview.yaml.contains("wait: \"7s\""), "{}", preview.yaml);
+    assert_eq!((preview.attacks.len(), preview.attacks[0].hosts.len()), (1, 1), "{:?}", preview.attacks);
+    let shipped = ImportExperiment { name: Some("github-2018".to_owned()), ..import(GOOD, false) };
+    assert!(code(fixture.client.import_experiment(&shipped).await.expect_err("ships")).starts_with("S022"));
 }
