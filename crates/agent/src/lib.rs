@@ -26,6 +26,7 @@ mod enrol;
 mod error;
 mod gateway;
 mod generations;
+mod identity;
 mod link;
 mod nodes;
 mod observe;

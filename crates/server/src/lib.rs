@@ -39,7 +39,7 @@ mod timeline;
 mod workload_feed;
 
 pub use authority::AuthorityError;
-pub use config::{LEASE, ServerConfig};
+pub use config::{AGENT_CERTIFICATE_LIFE, LEASE, ServerConfig};
 pub use error::StartError;
 pub use http::{openapi, paths};
 pub use live::LiveFeed;

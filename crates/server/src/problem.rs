@@ -49,6 +49,11 @@ pub const ORIGIN: &str = "S015";
 /// A run is under way on that cluster.
 pub const BUSY: &str = "S016";
 
+/// A host was revoked.
+pub const REVOKED: &str = "S130";
+/// An agent's certificate has expired.
+pub const EXPIRED: &str = "S131";
+
 /// An idempotency key cannot be used like that.
 pub const KEY: &str = "S066";
 /// A call with an idempotency key was begun before and has no answer.
@@ -191,7 +196,7 @@ fn status(problem: &Problem) -> StatusCode {
     match problem.code.as_str() {
         NOT_FOUND => StatusCode::NOT_FOUND,
         STORE => StatusCode::SERVICE_UNAVAILABLE,
-        TOKEN | CERTIFICATE | ORIGIN | DENIED => StatusCode::FORBIDDEN,
+        TOKEN | CERTIFICATE | REVOKED | EXPIRED | ORIGIN | DENIED => StatusCode::FORBIDDEN,
         NOT_LOGGED_IN | LOG_IN => StatusCode::UNAUTHORIZED,
         TOO_MANY => StatusCode::TOO_MANY_REQUESTS,
         NO_RULE => StatusCode::INTERNAL_SERVER_ERROR,

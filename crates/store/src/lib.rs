@@ -22,6 +22,7 @@
 mod access;
 mod answers;
 mod attacks;
+mod certificates;
 mod clusters;
 mod document;
 mod error;
@@ -40,6 +41,7 @@ mod turn;
 pub use access::{AuditRow, SessionRecord, TeamRecord, TokenRecord, UserRecord};
 pub use answers::{ANSWERS_KEPT, KeptAnswer, KeyUse, KeyedCall};
 pub use attacks::AttackRecord;
+pub use certificates::{CertificateRecord, NewCertificate, Revocation};
 pub use clusters::{ClusterRecord, KeeperCommit};
 pub use error::StoreError;
 pub use halt::Halt;

@@ -6,6 +6,7 @@ mod agent;
 mod api;
 mod attacks;
 mod audit;
+mod certificates;
 mod cluster;
 mod crowd;
 mod enrolment;
