@@ -2,6 +2,7 @@
 
 use crate::access::{DENIED, LOG_IN, NO_RULE, NOT_LOGGED_IN, TOO_MANY};
 use crate::error_pages;
+use crate::openid::{NO_USER, PROVIDER};
 use aide::OperationOutput;
 use aide::generate::GenContext;
 use aide::openapi::{Operation, Response as Described, StatusCode as Status};
@@ -197,12 +198,12 @@ fn status(problem: &Problem) -> StatusCode {
         NOT_FOUND => StatusCode::NOT_FOUND,
         STORE => StatusCode::SERVICE_UNAVAILABLE,
         TOKEN | CERTIFICATE | REVOKED | EXPIRED | ORIGIN | DENIED => StatusCode::FORBIDDEN,
-        NOT_LOGGED_IN | LOG_IN => StatusCode::UNAUTHORIZED,
+        NOT_LOGGED_IN | LOG_IN | NO_USER => StatusCode::UNAUTHORIZED,
         TOO_MANY => StatusCode::TOO_MANY_REQUESTS,
         NO_RULE => StatusCode::INTERNAL_SERVER_ERROR,
         KEY => StatusCode::UNPROCESSABLE_ENTITY,
         SESSION | HALTED | BUSY | CLUSTER | BEGUN_BEFORE | RECEIVER_USED | NOT_DEAD => StatusCode::CONFLICT,
-        NOT_CONNECTED | AGENT | NOT_TAKEN => StatusCode::BAD_GATEWAY,
+        NOT_CONNECTED | AGENT | NOT_TAKEN | PROVIDER => StatusCode::BAD_GATEWAY,
         _ if problem.refused => StatusCode::CONFLICT,
         _ => StatusCode::BAD_REQUEST,
     }

@@ -15,3 +15,11 @@ CREATE TABLE revocations (
     person      TEXT   NOT NULL,
     reason      TEXT   NOT NULL
 );
+
+-- Who users are at identity providers, from their first log-in on.
+CREATE TABLE identities (
+    issuer      TEXT   NOT NULL,
+    subject     TEXT   NOT NULL,
+    person      TEXT   NOT NULL REFERENCES users (name),
+    PRIMARY KEY (issuer, subject)
+);

@@ -186,6 +186,8 @@ pub const RULES: &[Rule] = &[
     may("GET", "/who", Own, Somewhere),
     public("GET", "/login"),
     public("POST", "/login"),
+    public("GET", "/login/openid"),
+    public("GET", "/login/openid/return"),
     may("POST", "/logout", Own, Somewhere),
     public("GET", "/assets/{name}"),
     public("GET", "/errors/{code}"),
