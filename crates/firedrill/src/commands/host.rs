@@ -64,7 +64,7 @@ fn show(host: &HostView, json: bool) -> anyhow::Result<()> {
         "allowed      {}",
         host.allowed.as_ref().map_or_else(|| "everything (its owner has set no list)".to_owned(), ToString::to_string)
     ));
-    lines.extend(host.last_seen.map(|seen| format!("last seen    {seen}")));
+    lines.extend(host.last_seen.map(|seen| format!("last seen    {}", output::moment(seen))));
     lines.extend(host.agent_version.iter().map(|version| format!("version      {version}")));
     output::text(&lines.join("\n"));
     Ok(())
@@ -73,8 +73,10 @@ fn show(host: &HostView, json: bool) -> anyhow::Result<()> {
 /// How the host stands with the server, in one line.
 fn certificate(host: &HostView) -> String {
     match (&host.revoked, host.certificate_until) {
-        (Some(revoked), _) => format!("revoked by {} at {}: {}", revoked.by, revoked.at, revoked.reason),
-        (None, Some(until)) => format!("good until {until}"),
+        (Some(revoked), _) => {
+            format!("revoked by {} at {}: {}", revoked.by, output::moment(revoked.at), revoked.reason)
+        }
+        (None, Some(until)) => format!("good until {}", output::moment(until)),
         (None, None) => "none, or to be renewed at once".to_owned(),
     }
 }

