@@ -7,11 +7,12 @@ use crate::outbox::Outbox;
 use crate::presence::Presence;
 use crate::storage;
 use firedrill_api::link::Upward;
+use firedrill_fault::kinds;
 use firedrill_fault::{Context, Down, FaultError, Faults, TakeDown};
 use firedrill_host::process::{Spawn, Stream};
 use firedrill_model::attack::{AttackReport, AttackState};
 use firedrill_model::command::FailureKind;
-use firedrill_model::{AttackId, AttackSpec, CommandFailure, HostName};
+use firedrill_model::{AllowList, AttackId, AttackSpec, CommandFailure, HostName};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,9 +38,24 @@ pub(crate) struct Attacks {
     /// Why none is accepted; on disk too, so that a restart does not forget it.
     halted: Mutex<Option<String>>,
     halt_file: PathBuf,
+    /// What the host's owner allows; `None`: everything.
+    allow: Option<AllowList>,
     /// Answered when everything reported before is in the outbox.
     flush: mpsc::Sender<oneshot::Sender<()>>,
     _forward: AbortOnDropHandle<()>,
+}
+
+/// The host's owner does not allow it.
+pub(crate) const NOT_ALLOWED: &str = "S132";
+
+/// Why the host's owner does not allow an attack; `None`: it is allowed.
+fn not_allowed(host: &HostName, allow: &AllowList, spec: &AttackSpec) -> Option<String> {
+    let kind = kinds::find(spec.fault.kind());
+    let lasts = kind.is_none_or(|kind| !kind.instant).then_some(spec.duration);
+    let why = allow.refusal(spec.fault.kind(), kind.map(|kind| kind.family.into()), lasts)?;
+    Some(format!(
+        "{NOT_ALLOWED}: the owner of host {host} does not allow it: {why}; the list is `allow` of the agent's configuration"
+    ))
 }
 
 impl Attacks {
@@ -57,16 +73,16 @@ impl Attacks {
         let (faults, reports) = Faults::open(&journal, context(config, nodes)).await.map_err(failed)?;
         let (flush, flushes) = mpsc::channel(1);
         let forward = AbortOnDropHandle::new(tokio::spawn(forward(reports, flushes, Arc::clone(&outbox))));
-        let (host, halted) = (config.host.clone(), Mutex::new(halted));
-        Ok(Self { host, faults, outbox, halted, halt_file, flush, _forward: forward })
+        let (host, halted, allow) = (config.host.clone(), Mutex::new(halted), config.allow.clone());
+        Ok(Self { host, faults, outbox, halted, halt_file, allow, flush, _forward: forward })
     }
 
-    /// Puts a fault in place, unless halted.
+    /// Puts a fault in place, unless halted, or not allowed by the host's owner.
     pub(crate) async fn inject(&self, spec: AttackSpec) -> AttackReport {
-        let halted = self.halted().clone();
-        match halted {
+        let halted = self.halted().as_ref().map(|reason| format!("attacks are halted on this host: {reason}"));
+        match halted.or_else(|| not_allowed(&self.host, self.allow.as_ref()?, &spec)) {
             None => self.faults.inject(spec).await,
-            Some(reason) => AttackReport {
+            Some(evidence) => AttackReport {
                 id: spec.id,
                 host: self.host.clone(),
                 fault: spec.fault,
@@ -74,7 +90,7 @@ impl Attacks {
                 at: firedrill_host::clock::wall(),
                 in_place: None,
                 mechanism: String::new(),
-                evidence: format!("attacks are halted on this host: {reason}"),
+                evidence,
             },
         }
     }

@@ -22,6 +22,11 @@ impl Backoff {
         Self::new(Duration::from_millis(50), Duration::from_secs(1))
     }
 
+    /// For the agent's certificate: there are days to renew it in, and the server may be about to come back.
+    pub(crate) const fn renewal() -> Self {
+        Self::new(Duration::from_secs(1), Duration::from_secs(600))
+    }
+
     /// For a process that should run: one that cannot start (its port is taken) is tried every two seconds.
     pub(crate) const fn process() -> Self {
         Self::new(Duration::from_millis(50), Duration::from_secs(2))

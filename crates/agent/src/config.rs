@@ -4,7 +4,7 @@ use crate::error::AgentError;
 use crate::link::Server;
 use crate::tls::Fingerprint;
 use firedrill_engine::InstanceConfig;
-use firedrill_model::{HostName, RegionName, Span};
+use firedrill_model::{AllowList, HostName, RegionName, Span};
 use firedrill_proxy::gateway::GatewayConfig;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,6 +48,9 @@ pub struct AgentConfig {
     /// The programs that a server may have run here to see how they end (`command` probes); none unless named.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allowed_commands: Vec<AllowedCommand>,
+    /// What a server may have done here; absent: every attack that the host can bear, and every command of keepers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow: Option<AllowList>,
     /// The firedrill program, started as gateway, workload and rescue; by default the one that runs.
     #[serde(default = "own_program")]
     pub program: PathBuf,
@@ -114,6 +117,13 @@ impl AgentConfig {
             return Err(format!(
                 "\"allowed_commands\": {} is not the whole path of a program",
                 allowed.program.display()
+            ));
+        }
+        let mut named = self.allow.iter().flat_map(AllowList::named_kinds);
+        if let Some(unknown) = named.find(|kind| firedrill_fault::kinds::find(kind).is_none()) {
+            // A typing error in an exception would allow what was to be forbidden.
+            return Err(format!(
+                "\"allow\": there is no attack of kind {unknown:?}; `firedrill attack kinds` lists them"
             ));
         }
         if let Some(gateway) = &self.gateway {

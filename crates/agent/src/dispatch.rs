@@ -1,7 +1,7 @@
 //! Instructions: taken or refused, carried out once, answered.
 
 use crate::answers::{Answers, Outcome};
-use crate::attacks::Attacks;
+use crate::attacks::{Attacks, NOT_ALLOWED};
 use crate::gateway::Gateway;
 use crate::generations::Generations;
 use crate::nodes::Nodes;
@@ -43,6 +43,8 @@ pub(crate) struct Dispatcher {
     pub(crate) attacks: Arc<Attacks>,
     /// Questions about this host.
     pub(crate) probes: Arc<Probes>,
+    /// Keepers may change the nodes and the gateway of this host.
+    pub(crate) node_commands: bool,
     /// Live loads.
     pub(crate) workloads: Arc<Workloads>,
     /// Instructions that were begun and not answered yet.
@@ -82,6 +84,9 @@ impl Dispatcher {
 
     async fn carry_out(&self, instruction: Instruction) -> Done {
         let Instruction { id: _, cluster, generation, deadline, order } = instruction;
+        if let Some(failure) = self.not_allowed(&order) {
+            return Done::refused(failure);
+        }
         let within = match self.presence.until(deadline, Instant::now()) {
             Some(within) => within,
             None => return Done::refused(too_late(deadline)),
@@ -107,6 +112,18 @@ impl Dispatcher {
             return Done::refused(failure);
         }
         Done { recorded: true, result: self.order(order, generation, within).await }
+    }
+
+    /// Commands that change a node or the gateway, where the host's owner allows none. Attacks say it in their report.
+    fn not_allowed(&self, order: &Order) -> Option<CommandFailure> {
+        let Order::Node { command } = order else { return None };
+        (!self.node_commands && !command.only_looks()).then(|| CommandFailure {
+            kind: FailureKind::Invalid,
+            message: format!(
+                "{NOT_ALLOWED}: nothing was done: the owner of this host allows keepers no commands here (\"node_commands\" \
+                 in `allow` of the agent's configuration)"
+            ),
+        })
     }
 
     fn admit(&self, cluster: Option<&ClusterName>, generation: Generation) -> Result<(), CommandFailure> {

@@ -3,14 +3,13 @@
 use crate::backoff::Backoff;
 use crate::config::AgentConfig;
 use crate::error::AgentError;
+use crate::identity::{self, Identity, signing_request};
 use crate::link::{Connection, LinkError, Server, post};
 use crate::storage;
-use crate::tls::{ClientIdentity, Fingerprint, Trust, client_config};
+use crate::tls::{Fingerprint, Trust, client_config};
 use firedrill_api::link::{Enrol, Enrolled};
-use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+use rcgen::KeyPair;
 use rustls::ClientConfig;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,11 +17,6 @@ use tokio::time::sleep;
 
 /// The server signs within this.
 const ENROL_WITHIN: Duration = Duration::from_secs(5);
-/// Where the certificate lives.
-pub(crate) fn identity_file(config: &AgentConfig) -> PathBuf {
-    // Key, own certificate and authority in one file: all are there or none.
-    config.data_dir.join("identity.pem")
-}
 
 /// Where the newest epoch of its servers is kept.
 pub(crate) fn epochs_file(config: &AgentConfig) -> PathBuf {
@@ -34,8 +28,11 @@ pub(crate) fn epochs_file(config: &AgentConfig) -> PathBuf {
 /// # Errors
 /// When there is no token, the token or the server is refused, or the file cannot be read or written. An unreachable
 /// server is waited for.
-pub(crate) async fn enrolled(config: &AgentConfig, servers: &[Server]) -> Result<Arc<ClientConfig>, AgentError> {
-    let path = identity_file(config);
+pub(crate) async fn enrolled(
+    config: &AgentConfig,
+    servers: &[Server],
+) -> Result<(Arc<ClientConfig>, Arc<Identity>), AgentError> {
+    let path = identity::file(config);
     let content = match storage::read_if_there(&path).map_err(AgentError::storage("read", &path))? {
         Some(content) => content,
         None => {
@@ -53,19 +50,9 @@ pub(crate) async fn enrolled(config: &AgentConfig, servers: &[Server]) -> Result
         path: path.clone(),
         source: std::io::Error::new(std::io::ErrorKind::InvalidData, problem),
     };
-    let (identity, authority) = parse(&content).map_err(unusable)?;
-    client_config(Trust::Authority(authority), Some(identity)).map_err(|error| unusable(error.to_string()))
-}
-
-fn parse(content: &[u8]) -> Result<(ClientIdentity, CertificateDer<'static>), String> {
-    let key = PrivateKeyDer::from_pem_slice(content).map_err(|error| format!("its key: {error}"))?;
-    let mut chain = CertificateDer::pem_slice_iter(content)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| format!("its certificates: {error}"))?;
-    match chain.pop() {
-        Some(authority) if !chain.is_empty() => Ok((ClientIdentity { chain, key }, authority)),
-        _ => Err("it holds fewer than two certificates (own and authority)".to_owned()),
-    }
+    let identity = Arc::new(Identity::new(&path, &content).map_err(unusable)?);
+    let tls = client_config(Trust::Authority(identity.authority()), Some(Arc::clone(&identity)));
+    Ok((tls.map_err(|error| unusable(error.to_string()))?, identity))
 }
 
 async fn enrol(config: &AgentConfig, servers: &[Server], path: &Path) -> Result<Vec<u8>, AgentError> {
@@ -80,15 +67,15 @@ async fn enrol(config: &AgentConfig, servers: &[Server], path: &Path) -> Result<
     let request = Enrol {
         token: enrolment.token.clone(),
         host: host.clone(),
-        signing_request: signing_request(config, &key).map_err(|error| part(error.to_string()))?,
+        signing_request: signing_request(host.as_str(), &key).map_err(|error| part(error.to_string()))?,
     };
     let mut backoff = Backoff::link();
     let mut told = false;
     for server in servers.iter().cycle() {
         let refused = match ask(server, &tls, &request).await {
             Ok(enrolled) => return checked(config, server, pin, &key, &enrolled),
-            Err(LinkError::NotTrusted(reason)) => {
-                let (server, reason) = (server.to_string(), reason.to_string());
+            Err(error @ LinkError::NotTrusted(_)) => {
+                let (server, reason) = (server.to_string(), error.to_string());
                 return Err(AgentError::ServerNotTrusted {
                     host: host.clone(),
                     server,
@@ -116,13 +103,6 @@ async fn ask(server: &Server, tls: &Arc<ClientConfig>, request: &Enrol) -> Resul
     post(&mut connection, "enrolling", "/link/v1/enrol", request, ENROL_WITHIN).await
 }
 
-fn signing_request(config: &AgentConfig, key: &KeyPair) -> Result<String, rcgen::Error> {
-    let mut params = CertificateParams::new(Vec::new())?;
-    params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, config.host.as_str());
-    params.serialize_request(key)?.pem()
-}
-
 /// The answer must be by the pinned authority; returns the content of the identity file.
 fn checked(
     config: &AgentConfig,
@@ -131,20 +111,16 @@ fn checked(
     key: &KeyPair,
     enrolled: &Enrolled,
 ) -> Result<Vec<u8>, AgentError> {
-    let content = format!("{}{}{}", key.serialize_pem(), ended(&enrolled.certificate), ended(&enrolled.authority));
+    let content = identity::content(key, &enrolled.certificate, &enrolled.authority);
     let not_trusted = |reason: String| AgentError::ServerNotTrusted {
         host: config.host.clone(),
         server: server.to_string(),
         reason,
-        identity: identity_file(config),
+        identity: identity::file(config),
     };
-    let (_, authority) = parse(content.as_bytes()).map_err(not_trusted)?;
-    if Fingerprint::of(&authority) != pin {
+    let parsed = identity::parse(content.as_bytes()).map_err(not_trusted)?;
+    if Fingerprint::of(&parsed.authority) != pin {
         return Err(not_trusted("the authority in its answer is not the one of authority_sha256".to_owned()));
     }
     Ok(content.into_bytes())
-}
-
-fn ended(pem: &str) -> String {
-    format!("{}\n", pem.trim_end())
 }

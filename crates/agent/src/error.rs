@@ -58,6 +58,20 @@ pub enum AgentError {
         /// Where this agent keeps its certificate.
         identity: PathBuf,
     },
+    /// This agent was away for longer than its certificate is good.
+    #[error(
+        "S131: the certificate of host {host} has expired by the clock of the server at {server}: the agent could not \
+         renew it, because it was not connected for days. Its faults are taken out. Make a token (`firedrill host token \
+         {host}`), put it into the agent's configuration, remove {identity}, and start the agent again"
+    )]
+    CertificateExpired {
+        /// This host.
+        host: HostName,
+        /// The server.
+        server: String,
+        /// Where this agent keeps its certificate.
+        identity: PathBuf,
+    },
     /// There is neither a certificate nor a token.
     #[error(
         "host {host} has no certificate in {identity} and no token to ask for one. Make a token (`firedrill host \

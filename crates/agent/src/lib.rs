@@ -27,6 +27,7 @@ mod epoch;
 mod error;
 mod gateway;
 mod generations;
+mod identity;
 mod link;
 mod nodes;
 mod observe;

@@ -14,7 +14,7 @@ use crate::outbox::Outbox;
 use crate::presence::Presence;
 use crate::probes::Probes;
 use crate::workload::{Surroundings, Workloads};
-use crate::{enrol, observe, storage, watchdog};
+use crate::{enrol, identity, observe, storage, watchdog};
 use firedrill_api::LINK_VERSION;
 use firedrill_api::link::{Hello, Instruction};
 use firedrill_model::{ClusterName, NodeName};
@@ -62,14 +62,14 @@ pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(),
     // Before anything that needs the server: faults that an earlier agent left behind come out even without one.
     let nodes = Arc::new(Nodes::new(config.instances.clone()));
     let attacks = Arc::new(Attacks::open(&config, Arc::clone(&nodes), Arc::clone(&outbox)).await?);
-    let tls = tokio::select! {
+    let (tls, identity) = tokio::select! {
         () = shutdown.cancelled() => return Ok(()),
-        tls = enrol::enrolled(&config, &servers) => tls?,
+        enrolled = enrol::enrolled(&config, &servers) => enrolled?,
     };
     let around = Surroundings { outbox, servers: servers.clone(), tls: Arc::clone(&tls) };
     let (agent, answers) = Agent::assemble(config, nodes, attacks, around)?;
     let mut watchers = agent.watch();
-    let link = Link { servers, tls, agent: Arc::clone(&agent) };
+    let link = Link { servers, tls, identity, agent: Arc::clone(&agent) };
     // The link outlives the shutdown by what it takes to report the faults out.
     let leave = CancellationToken::new();
     let (ended, ()) = tokio::join!(
@@ -125,6 +125,7 @@ impl Agent {
             gateway,
             attacks,
             probes,
+            node_commands: config.allow.as_ref().is_none_or(|allow| allow.node_commands),
             workloads,
             under_way: Default::default(),
             tasks: Default::default(),
@@ -195,7 +196,7 @@ impl Session for Agent {
     }
 
     fn identity(&self) -> std::path::PathBuf {
-        enrol::identity_file(&self.config)
+        identity::file(&self.config)
     }
 
     fn outbox(&self) -> &Outbox {
@@ -220,6 +221,7 @@ impl Session for Agent {
             nodes: self.config.instances.iter().map(node).collect(),
             gateway_of: self.config.gateway.as_ref().map(|gateway| gateway.cluster.clone()),
             attacks: self.dispatcher.attacks.active(),
+            allowed: self.config.allow.clone(),
         }
     }
 

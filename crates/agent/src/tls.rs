@@ -1,9 +1,10 @@
 //! Whom the agent trusts: one authority, its own, and nothing that the system trusts.
 
+use crate::identity::Identity;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{ClientConfig, verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::client::{ClientConfig, Resumption, verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use sha2::{Digest, Sha256};
@@ -112,29 +113,23 @@ impl ServerCertVerifier for AuthorityVerifier {
     }
 }
 
-/// A client certificate with its key.
-pub(crate) struct ClientIdentity {
-    /// The chain, own certificate first.
-    pub(crate) chain: Vec<CertificateDer<'static>>,
-    /// The key of the first.
-    pub(crate) key: PrivateKeyDer<'static>,
-}
-
 /// The configuration of every connection to the server. Without an identity it is good for enrolment only.
 ///
 /// # Errors
-/// When the identity's key does not fit its certificate.
-pub(crate) fn client_config(trust: Trust, identity: Option<ClientIdentity>) -> Result<Arc<ClientConfig>, Error> {
+/// When TLS cannot be set up at all.
+pub(crate) fn client_config(trust: Trust, identity: Option<Arc<Identity>>) -> Result<Arc<ClientConfig>, Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let verifier = Arc::new(AuthorityVerifier { trust, provider: Arc::clone(&provider) });
     let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(verifier);
-    let config = match identity {
-        Some(identity) => builder.with_client_auth_cert(identity.chain, identity.key)?,
+    let mut config = match identity {
+        Some(identity) => builder.with_client_cert_resolver(identity),
         None => builder.with_no_client_auth(),
     };
+    // A resumed connection would stand for the certificate of its first one.
+    config.resumption = Resumption::disabled();
     Ok(Arc::new(config))
 }
 

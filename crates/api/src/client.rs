@@ -262,6 +262,22 @@ impl Client {
         self.post(&format!("/api/v1/hosts/{host}/token"), &Done {}).await
     }
 
+    /// One host.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn host(&self, host: &HostName) -> Result<HostView, ClientError> {
+        self.get(&format!("/api/v1/hosts/{host}")).await
+    }
+
+    /// Keeps a host out until it is enrolled anew: its certificate, and tokens given out for it, are not accepted any more.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn revoke_host(&self, host: &HostName, reason: &str) -> Result<HostView, ClientError> {
+        self.post(&format!("/api/v1/hosts/{host}/revoke"), &Reason { reason: reason.to_owned() }).await
+    }
+
     /// Operations, newest first.
     ///
     /// # Errors

@@ -7,7 +7,8 @@
 //! | `PUT /api/v1/clusters/{c}` | [`RegisterCluster`] | `ClusterView` |
 //! | `POST /api/v1/clusters/{c}/requests` | keeper's `Request` as JSON | [`Accepted`] |
 //! | `POST /api/v1/clusters/{c}/fingerprint` | | `Vec<NodeFingerprint>` |
-//! | `GET /api/v1/hosts`, `POST /api/v1/hosts/{h}/token` | | `Vec<HostView>`, [`Token`] |
+//! | `GET /api/v1/hosts`, `GET …/hosts/{h}`, `POST …/hosts/{h}/token` | | `Vec<HostView>`, [`HostView`], [`Token`] |
+//! | `POST /api/v1/hosts/{h}/revoke` | [`Reason`] | [`HostView`] |
 //! | `GET /api/v1/operations?cluster=`, `GET …/operations/{id}` | | `Vec<Operation>`, `Operation` (newest first) |
 //! | `GET /api/v1/experiments` | | `Vec<ExperimentEntry>`: the built-in library |
 //! | `POST /api/v1/runs` | [`StartRun`] | [`RunStarted`] |
@@ -39,8 +40,8 @@ use firedrill_model::report::{LagSample, RunState};
 use firedrill_model::template::Template;
 use firedrill_model::workload::{Login, Sample};
 use firedrill_model::{
-    ClusterName, ClusterView, Fault, HostName, NodeName, Operation, OperationId, RegionName, RunId, Selector, Span,
-    TimelineEvent, Timestamp, Verdict,
+    AllowList, ClusterName, ClusterView, Fault, HostName, NodeName, Operation, OperationId, RegionName, RunId,
+    Selector, Span, TimelineEvent, Timestamp, Verdict,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -103,6 +104,47 @@ pub struct HostView {
     pub nodes: Vec<NodeName>,
     /// The last look at it.
     pub observation: Option<crate::link::HostObservation>,
+    /// Until when its certificate is good; `None`: it has none, or one that is to be renewed at once.
+    #[serde(default)]
+    pub certificate_until: Option<Timestamp>,
+    /// What the host's owner allows there; `None`: everything.
+    #[serde(default)]
+    pub allowed: Option<AllowList>,
+    /// It is kept out until it is enrolled anew.
+    #[serde(default)]
+    pub revoked: Option<Revoked>,
+}
+
+impl HostView {
+    /// A host of which nothing but its name is known.
+    #[must_use]
+    pub fn unseen(name: HostName) -> Self {
+        Self {
+            name,
+            address: None,
+            region: None,
+            tags: BTreeMap::new(),
+            connected: false,
+            last_seen: None,
+            agent_version: None,
+            nodes: Vec::new(),
+            observation: None,
+            certificate_until: None,
+            allowed: None,
+            revoked: None,
+        }
+    }
+}
+
+/// Since when and why a host is kept out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Revoked {
+    /// Since when.
+    pub at: Timestamp,
+    /// By whom.
+    pub by: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// A one-time enrolment token for one host.

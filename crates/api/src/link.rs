@@ -1,6 +1,10 @@
 //! The agent link: the agent dials out (HTTP over mutual TLS) and holds two requests open.
 //!
 //! - `POST /link/v1/enrol`: [`Enrol`] → [`Enrolled`]; the only call without a client certificate; the token is used up.
+//! - `POST /link/v1/renew`: [`Renew`] → [`Renewed`]; the next certificate, for a key of its own. The present one stays good
+//!   until the next one is used.
+//! - `POST /link/v1/renewed`: nothing → nothing, over a connection with the new certificate: it is kept, the old one is not
+//!   needed any more.
 //! - `POST /link/v1/hello`: [`Hello`] → [`Welcome`]; opens a session, ends the host's previous one.
 //! - `GET /link/v1/stream?session=N`: answers with one [`Downward`] per line (NDJSON), for as long as the link lives.
 //! - `POST /link/v1/report?session=N`: [`Report`], as often as there is something; a process exit goes out at once.
@@ -12,8 +16,8 @@ use firedrill_model::attack::{AttackReport, AttackSpec};
 use firedrill_model::probe::{HostProbe, HostSeen};
 use firedrill_model::workload::{Sample, WorkloadSpec, WorkloadState};
 use firedrill_model::{
-    AttackId, ClusterName, CommandFailure, Generation, HostName, InstructionId, NodeCommand, NodeName, NodeObservation,
-    NodeReply, RegionName, RunId, Span, Timestamp,
+    AllowList, AttackId, ClusterName, CommandFailure, Generation, HostName, InstructionId, NodeCommand, NodeName,
+    NodeObservation, NodeReply, RegionName, RunId, Span, Timestamp,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -40,6 +44,22 @@ pub struct Enrolled {
     pub authority: String,
 }
 
+/// Asks for the next certificate.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Renew {
+    /// Certificate signing request for a new key, PEM.
+    pub signing_request: String,
+}
+
+/// The next certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Renewed {
+    /// For the agent, PEM.
+    pub certificate: String,
+    /// From when on it is to be renewed itself, by the server's clock.
+    pub renew_at: Timestamp,
+}
+
 /// Opens a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Hello {
@@ -61,6 +81,9 @@ pub struct Hello {
     pub gateway_of: Option<ClusterName>,
     /// Attacks that are in place right now (found in the undo journal).
     pub attacks: Vec<AttackId>,
+    /// What the host's owner allows here; `None`: everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed: Option<AllowList>,
 }
 
 /// The session is open.
@@ -79,6 +102,9 @@ pub struct Welcome {
     /// nothing for it. 0 for a server with a store of its own.
     #[serde(default)]
     pub epoch: u64,
+    /// From when on the agent's certificate is to be renewed, by the server's clock; `None`: the server does not renew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renew_at: Option<Timestamp>,
 }
 
 /// What servers and agents kept to before they agreed on it.

@@ -108,12 +108,26 @@ pub fn operation(halted: Option<&str>, operation: &Operation) -> String {
 struct LogInPage<'a> {
     problem: Option<&'a str>,
     next: &'a str,
+    elsewhere: Option<&'a str>,
 }
 
-/// The page on which one logs in; with what was wrong the last time, and where to go afterwards.
+/// The page on which one logs in; with what was wrong the last time, where to go afterwards, and the name of another place
+/// where one can log in, if there is one.
 #[must_use]
-pub fn log_in(problem: Option<&str>, next: &str) -> String {
-    finish(LogInPage { problem, next }.render())
+pub fn log_in(problem: Option<&str>, next: &str, elsewhere: Option<&str>) -> String {
+    finish(LogInPage { problem, next, elsewhere }.render())
+}
+
+#[derive(Template)]
+#[template(path = "logged_in.html")]
+struct LoggedInPage<'a> {
+    next: &'a str,
+}
+
+/// What follows a log-in at another place: it goes on by itself.
+#[must_use]
+pub fn logged_in(next: &str) -> String {
+    finish(LoggedInPage { next }.render())
 }
 
 #[derive(Template)]

@@ -11,6 +11,7 @@ use crate::state::{crash_loop, host_clock, host_down, time_skew};
 use crate::{Context, FaultError, engine, kill, pause, storage};
 use firedrill_host::HostError;
 use firedrill_host::capabilities::Need;
+use firedrill_model::access::AttackFamily;
 use firedrill_model::{AttackId, Fault, NodeName};
 use std::fmt;
 use std::future::Future;
@@ -39,6 +40,18 @@ pub enum Family {
     Storage,
     /// The inside of a database server.
     Engine,
+}
+
+impl From<Family> for AttackFamily {
+    fn from(family: Family) -> Self {
+        match family {
+            Family::State => Self::State,
+            Family::Network => Self::Network,
+            Family::Resource => Self::Resource,
+            Family::Storage => Self::Storage,
+            Family::Engine => Self::Engine,
+        }
+    }
 }
 
 /// What a fault must be aimed at.

@@ -516,6 +516,19 @@ pub(crate) enum Host {
         /// Which
         host: HostName,
     },
+    /// One host: what it is, and until when its certificate is good
+    Show {
+        /// Which
+        host: HostName,
+    },
+    /// Keep a host out: its link is closed, its certificate and its tokens are not accepted until it is enrolled anew
+    Revoke {
+        /// Which
+        host: HostName,
+        /// For the log, and for whoever looks at the host
+        #[arg(long)]
+        reason: String,
+    },
 }
 
 pub(crate) fn run_id(text: &str) -> RunId {

@@ -190,6 +190,12 @@ pub enum NodeCommand {
 }
 
 impl NodeCommand {
+    /// It changes nothing, and says only what is there.
+    #[must_use]
+    pub const fn only_looks(&self) -> bool {
+        matches!(self, Self::ListTransactions { .. } | Self::AwaitPosition { .. } | Self::Fingerprint { .. })
+    }
+
     /// The node it acts on; `None` for gateway commands.
     #[must_use]
     pub fn node(&self) -> Option<&NodeName> {

@@ -9,6 +9,7 @@
 //! [`experiment`] (what a user writes) and [`report`] (what they get back).
 
 pub mod access;
+pub mod allow;
 pub mod attack;
 pub mod cluster;
 pub mod command;
@@ -30,6 +31,7 @@ pub mod timeline;
 pub mod view;
 pub mod workload;
 
+pub use allow::AllowList;
 pub use attack::{AttackSpec, Fault};
 pub use cluster::{ClusterSpec, Durability, Endpoint, NodeSpec, Policy, Role};
 pub use command::{CommandFailure, NodeCommand, NodeReply};

@@ -32,6 +32,7 @@ pub fn hello(host: &HostName) -> Hello {
         nodes: Vec::new(),
         gateway_of: None,
         attacks: Vec::new(),
+        allowed: None,
     }
 }
 

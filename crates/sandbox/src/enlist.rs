@@ -69,6 +69,7 @@ fn agent_config(
         lease: None,
         power_switch: Some(host.power_switch()),
         allowed_commands: allowed_commands(),
+        allow: None,
         program: layout.choices.program.clone(),
     }
 }

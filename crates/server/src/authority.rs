@@ -18,8 +18,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// The authority outlives every installation; replacing it means enrolling every agent anew.
 const AUTHORITY_DAYS: u32 = 30 * 365;
-/// An agent's certificate is not renewed; it goes out of force when its host is enrolled anew.
-const AGENT_DAYS: u32 = 10 * 365;
 /// The server's is made at each start and never stored.
 const SERVER_DAYS: u32 = 5 * 365;
 
@@ -47,6 +45,11 @@ pub enum AuthorityError {
 fn malformed<E: std::error::Error + Send + Sync + 'static>(what: &'static str) -> impl FnOnce(E) -> AuthorityError {
     move |source| AuthorityError::Malformed { what, source: Box::new(source) }
 }
+
+/// So far the clocks of server and agents may be apart: what is signed now was good that long ago already. An agent whose
+/// clock is behind by more does not believe the server's certificate; that of the agent is judged by the server's clock
+/// alone, which made it.
+pub(crate) const CLOCK_SKEW: Duration = DAY;
 
 /// A certificate for an agent.
 pub(crate) struct Signed {
@@ -115,7 +118,7 @@ impl Authority {
         params.distinguished_name = named("firedrill server");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        valid_for(&mut params, SERVER_DAYS);
+        valid_for(&mut params, DAY * SERVER_DAYS);
         let certificate = params.signed_by(&key, &self.issuer).map_err(malformed(WHAT))?;
         // The authority goes along: an agent that enrols knows only its fingerprint.
         let chain = vec![certificate.der().clone(), self.der.clone()];
@@ -124,7 +127,12 @@ impl Authority {
 
     /// Signs an agent's request. Only the public key is taken from it: name, purpose and validity are the server's
     /// decision.
-    pub(crate) fn sign_agent(&self, signing_request: &str, host: &HostName) -> Result<Signed, AuthorityError> {
+    pub(crate) fn sign_agent(
+        &self,
+        signing_request: &str,
+        host: &HostName,
+        life: Duration,
+    ) -> Result<Signed, AuthorityError> {
         const WHAT: &str = "the certificate signing request";
         let mut request = CertificateSigningRequestParams::from_pem(signing_request).map_err(malformed(WHAT))?;
         let mut params = CertificateParams::default();
@@ -132,7 +140,7 @@ impl Authority {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.is_ca = IsCa::ExplicitNoCa;
-        valid_for(&mut params, AGENT_DAYS);
+        valid_for(&mut params, life);
         request.params = params;
         let certificate = request.signed_by(&self.issuer).map_err(malformed(WHAT))?;
         Ok(Signed { pem: certificate.pem(), fingerprint: fingerprint(certificate.der()) })
@@ -157,7 +165,7 @@ fn make() -> Result<(String, String), AuthorityError> {
     params.distinguished_name = named("firedrill authority");
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    valid_for(&mut params, AUTHORITY_DAYS);
+    valid_for(&mut params, DAY * AUTHORITY_DAYS);
     let certificate = params.self_signed(&key).map_err(malformed(WHAT))?;
     Ok((certificate.pem(), key.serialize_pem()))
 }
@@ -168,12 +176,12 @@ fn named(common_name: &str) -> DistinguishedName {
     name
 }
 
-/// From yesterday, because clocks differ, for so many days.
-fn valid_for(params: &mut CertificateParams, days: u32) {
+/// From a while ago, because clocks differ, for so long from now.
+fn valid_for(params: &mut CertificateParams, life: Duration) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
-    params.not_before = epoch + now.saturating_sub(DAY);
-    params.not_after = epoch + now + DAY * days;
+    params.not_before = epoch + now.saturating_sub(CLOCK_SKEW);
+    params.not_after = epoch + now + life;
 }
 
 /// Writes a file for the owner only, whole or not at all.
@@ -221,11 +229,11 @@ mod tests {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let request = params.serialize_request(&key).expect("a request").pem().expect("PEM");
         let host: HostName = "east-1".parse().expect("a name");
-        let signed = authority.sign_agent(&request, &host).expect("signed");
+        let signed = authority.sign_agent(&request, &host, DAY).expect("signed");
         let der = CertificateDer::from_pem_slice(signed.pem.as_bytes()).expect("PEM");
         let (_, read) = x509_parser::parse_x509_certificate(&der).expect("a certificate");
         assert_eq!(read.subject().to_string(), "CN=east-1");
         assert!(!read.is_ca());
-        assert!(authority.sign_agent("nonsense", &host).is_err());
+        assert!(authority.sign_agent("nonsense", &host, DAY).is_err());
     }
 }

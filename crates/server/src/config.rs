@@ -12,6 +12,10 @@ pub const LEASE: Duration = Duration::from_secs(10);
 /// The file in the data directory.
 pub(crate) const DATABASE_FILE: &str = "firedrill.db";
 
+/// An agent's certificate is good for so long. A host that was off over a long weekend comes back by itself; a key that was
+/// copied from one is good for a week at most, should nobody notice and revoke it.
+pub const AGENT_CERTIFICATE_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// Enough for a thousand agents, without asking how many files may be open.
 const LINK_CONNECTIONS: usize = 4096;
 
@@ -32,6 +36,8 @@ pub struct ServerConfig {
     pub http_advertised: Option<String>,
     /// Without a sign of the server for this long agents take their faults out.
     pub lease: Duration,
+    /// For how long an agent's certificate is good; agents renew theirs from a third of that on.
+    pub agent_certificate_life: Duration,
     /// Connections of agents that are open at once; an agent holds three or four.
     pub link_connections: usize,
     /// A proxy in front ends TLS and names the caller's address: cookies are for TLS alone.
@@ -52,6 +58,7 @@ impl ServerConfig {
             shared: None,
             http_advertised: None,
             lease: LEASE,
+            agent_certificate_life: AGENT_CERTIFICATE_LIFE,
             link_connections: LINK_CONNECTIONS,
             behind_tls_proxy: false,
             probe_destinations: Destinations::default(),

@@ -71,6 +71,9 @@ pub enum StartError {
     /// The key of what is encrypted cannot be read or made.
     #[error("the key file of the server's secrets cannot be used")]
     Secrets(#[source] crate::access::KeyError),
+    /// The settings of log-in by OpenID Connect cannot be used.
+    #[error("log-in by OpenID Connect cannot be set up: {0}; set it right, or take the file away")]
+    OpenId(crate::openid::SettingsError),
     /// The store cannot be opened.
     #[error(transparent)]
     Store(StoreError),
@@ -122,6 +125,7 @@ impl StartError {
             Self::Authority { .. } => "S035",
             Self::Secrets(_) => "S037",
             Self::OtherKeys { .. } => "S038",
+            Self::OpenId(_) => "S140",
             Self::Cluster(_) | Self::KeeperState { .. } => "S036",
         }
     }

@@ -52,6 +52,7 @@ struct OfVerdict {
 pub(crate) async fn text(server: &Server) -> Result<String, StoreError> {
     let mut registry = Registry::with_prefix("firedrill");
     of_server(server, &mut registry);
+    of_certificates(server, &mut registry).await?;
     of_clusters(&server.keepers.views(), &mut registry);
     of_lags(server, &mut registry);
     let attacks = Family::<OfState, Gauge>::default();
@@ -94,6 +95,21 @@ fn of_server(server: &Server, registry: &mut Registry) {
     let (known, connected) = (server.fleet.records().len(), server.fleet.connected().len());
     registry.register("hosts", "Hosts that have enrolled", gauge(known));
     registry.register("hosts_connected", "Hosts whose agent has a live link", gauge(connected));
+}
+
+async fn of_certificates(server: &Server, registry: &mut Registry) -> Result<(), StoreError> {
+    let (standings, now) = (crate::link::standings(server).await?, crate::clock::now());
+    let revoked = standings.values().filter(|standing| standing.revoked.is_some()).count();
+    registry.register("hosts_revoked", "Hosts that are kept out until they are enrolled anew", gauge(revoked));
+    if let Some(first) = standings.values().filter_map(|standing| standing.until).min() {
+        let left = Seconds::default();
+        // Negative: a host has been away for so long that it needs a new token.
+        left.set((first.0 - now.0) as f64 / 1e6);
+        let help =
+            "Until the first certificate of a host expires; falls below half of their life when a host does not renew";
+        registry.register("host_certificate_left_seconds", help, left);
+    }
+    Ok(())
 }
 
 fn of_clusters(views: &[ClusterView], registry: &mut Registry) {

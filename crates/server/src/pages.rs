@@ -1,6 +1,7 @@
 //! The pages, rendered by `firedrill_console` from what the API gives too.
 
 mod log_in;
+mod openid;
 
 use crate::access::{self, Acting};
 use crate::error_pages;
@@ -40,6 +41,8 @@ pub(crate) fn router() -> Routes {
         .route("/errors/{code}", get(error_page))
         .route("/who", get(log_in::who))
         .route("/login", get(log_in::page).post(log_in::log_in))
+        .route("/login/openid", get(openid::begin))
+        .route("/login/openid/return", get(openid::come_back))
         .route("/logout", post(log_in::log_out))
 }
 

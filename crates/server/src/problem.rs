@@ -2,6 +2,7 @@
 
 use crate::access::{DENIED, LOG_IN, NO_RULE, NOT_LOGGED_IN, TOO_MANY};
 use crate::error_pages;
+use crate::openid::{NO_USER, PROVIDER};
 use aide::OperationOutput;
 use aide::generate::GenContext;
 use aide::openapi::{Operation, Response as Described, StatusCode as Status};
@@ -53,6 +54,11 @@ pub const BUSY: &str = "S016";
 
 /// A file of the Chaos Toolkit cannot be imported.
 pub const IMPORT: &str = "S023";
+
+/// A host was revoked.
+pub const REVOKED: &str = "S130";
+/// An agent's certificate has expired.
+pub const EXPIRED: &str = "S131";
 
 /// An idempotency key cannot be used like that.
 pub const KEY: &str = "S066";
@@ -196,13 +202,13 @@ fn status(problem: &Problem) -> StatusCode {
     match problem.code.as_str() {
         NOT_FOUND => StatusCode::NOT_FOUND,
         STORE | STANDING_BY => StatusCode::SERVICE_UNAVAILABLE,
-        TOKEN | CERTIFICATE | ORIGIN | DENIED => StatusCode::FORBIDDEN,
-        NOT_LOGGED_IN | LOG_IN => StatusCode::UNAUTHORIZED,
+        TOKEN | CERTIFICATE | REVOKED | EXPIRED | ORIGIN | DENIED => StatusCode::FORBIDDEN,
+        NOT_LOGGED_IN | LOG_IN | NO_USER => StatusCode::UNAUTHORIZED,
         TOO_MANY => StatusCode::TOO_MANY_REQUESTS,
         NO_RULE => StatusCode::INTERNAL_SERVER_ERROR,
         KEY => StatusCode::UNPROCESSABLE_ENTITY,
         SESSION | HALTED | BUSY | CLUSTER | BEGUN_BEFORE | RECEIVER_USED | NOT_DEAD => StatusCode::CONFLICT,
-        NOT_CONNECTED | AGENT | NOT_TAKEN => StatusCode::BAD_GATEWAY,
+        NOT_CONNECTED | AGENT | NOT_TAKEN | PROVIDER => StatusCode::BAD_GATEWAY,
         _ if problem.refused => StatusCode::CONFLICT,
         _ => StatusCode::BAD_REQUEST,
     }

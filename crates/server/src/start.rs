@@ -10,6 +10,7 @@ use crate::keepers::{Keepers, Surroundings};
 use crate::live::LiveFeed;
 use crate::lock::DataDirLock;
 use crate::messages::Messages;
+use crate::openid::OpenId;
 use crate::server::{Parts, Server};
 use crate::timeline::Timeline;
 use crate::{http, interrupted, link, messages, schedules, shared};
@@ -160,7 +161,8 @@ async fn assemble(
     if !has_users && !config.http.ip().is_loopback() {
         return Err(StartError::NotLoopback { address: config.http });
     }
-    let access = AccessControl::open(&config.data_dir, has_users).map_err(StartError::Secrets)?;
+    let openid = OpenId::load(&config.data_dir).map_err(StartError::OpenId)?;
+    let access = AccessControl::open(&config.data_dir, has_users, openid).map_err(StartError::Secrets)?;
     let messages = Messages::open(&config.data_dir).map_err(StartError::Secrets)?;
     let keepers = Keepers::restore(Surroundings {
         store: store.clone(),

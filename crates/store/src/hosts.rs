@@ -1,7 +1,8 @@
 //! Hosts, and how their agents prove who they are.
 
+use crate::certificates::{self, NewCertificate};
 use crate::{Store, StoreError, document};
-use firedrill_model::{ClusterName, HostName, NodeName, RegionName, Timestamp};
+use firedrill_model::{AllowList, ClusterName, HostName, NodeName, RegionName, Timestamp};
 use serde::{Deserialize, Serialize};
 use sqlx::Row;
 use std::collections::BTreeMap;
@@ -26,6 +27,9 @@ pub struct HostRecord {
     pub nodes: Vec<(ClusterName, NodeName)>,
     /// The cluster whose gateway runs on it.
     pub gateway_of: Option<ClusterName>,
+    /// What its owner allows there; `None`: everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed: Option<AllowList>,
 }
 
 /// What became of a try to use an enrolment token.
@@ -124,8 +128,8 @@ impl Store {
         transaction.commit().await.map_err(self.failed(doing))
     }
 
-    /// Uses a token up, and keeps the fingerprint of the certificate that was made for it: both or neither. Of two
-    /// that try at once one is accepted.
+    /// Uses a token up, and keeps the certificate that was made for it: both or neither. Earlier certificates of the
+    /// host, and a revocation, are gone then. Of two that try at once one is accepted.
     ///
     /// # Errors
     /// The store cannot be written.
@@ -133,7 +137,7 @@ impl Store {
         &self,
         hash: &str,
         host: &HostName,
-        fingerprint: &str,
+        certificate: NewCertificate<'_>,
         now: Timestamp,
     ) -> Result<TokenUse, StoreError> {
         let doing = "using an enrolment token";
@@ -160,30 +164,9 @@ impl Store {
             .execute(&mut *transaction)
             .await
             .map_err(self.failed(doing))?;
-        sqlx::query("INSERT INTO certificates (fingerprint, host, issued) VALUES ($1, $2, $3)")
-            .bind(fingerprint)
-            .bind(host.as_str())
-            .bind(now.0)
-            .execute(&mut *transaction)
-            .await
-            .map_err(self.failed(doing))?;
+        certificates::begin_anew(&mut transaction, host, certificate, now).await.map_err(self.failed(doing))?;
         transaction.commit().await.map_err(self.failed(doing))?;
         Ok(TokenUse::Accepted)
-    }
-
-    /// The fingerprint of the newest certificate of a host: older ones are not accepted any more.
-    ///
-    /// # Errors
-    /// The store cannot be read.
-    pub async fn certificate_of(&self, host: &HostName) -> Result<Option<String>, StoreError> {
-        let row = sqlx::query(
-            "SELECT fingerprint FROM certificates WHERE host = $1 ORDER BY issued DESC, rowid DESC LIMIT 1",
-        )
-        .bind(host.as_str())
-        .fetch_optional(&self.readers)
-        .await
-        .map_err(self.failed("reading a certificate"))?;
-        Ok(row.map(|row| row.get("fingerprint")))
     }
 }
 

@@ -82,7 +82,7 @@ pub(crate) enum LinkError {
         within: Duration,
     },
     /// The certificate check of either side failed.
-    #[error("{0}")]
+    #[error("{}", not_trusted(.0))]
     NotTrusted(rustls::Error),
     /// The other side does not take this side's certificate.
     #[error("it does not accept this agent's certificate ({0:?})")]
@@ -115,6 +115,21 @@ impl LinkError {
             Some(rustls::Error::AlertReceived(alert)) if refuses_certificate(alert) => Self::CertificateRefused(alert),
             _ => Self::Broken { doing, source },
         }
+    }
+}
+
+/// What is wrong with the other side's certificate. A server makes its own at each start, so that one that seems too old or
+/// too new says more about the clocks.
+fn not_trusted(error: &rustls::Error) -> String {
+    use rustls::CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
+    let of_time = matches!(
+        error,
+        rustls::Error::InvalidCertificate(Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. })
+    );
+    if of_time {
+        format!("{error}; is this host's clock right? It may be a day behind the server's, not more")
+    } else {
+        error.to_string()
     }
 }
 
@@ -206,8 +221,10 @@ where
             return Ok(answer);
         }
         let body = whole(doing, answer).await?;
-        let message = serde_json::from_slice::<Problem>(&body)
-            .map_or_else(|_| String::from_utf8_lossy(&body).trim().to_owned(), |problem| problem.message);
+        let message = serde_json::from_slice::<Problem>(&body).map_or_else(
+            |_| String::from_utf8_lossy(&body).trim().to_owned(),
+            |problem| format!("{}: {}", problem.code, problem.message),
+        );
         Err(LinkError::Refused { status, message })
     }
 }

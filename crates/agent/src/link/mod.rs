@@ -4,6 +4,7 @@
 mod connection;
 mod history;
 mod lines;
+mod renewal;
 mod session;
 mod uplink;
 

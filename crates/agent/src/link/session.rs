@@ -2,10 +2,11 @@
 
 use super::connection::{Connection, Full, LinkError, Server, post};
 use super::lines::Lines;
-use super::uplink;
+use super::{renewal, uplink};
 use crate::backoff::Backoff;
 use crate::epoch::NotAdmitted;
 use crate::error::AgentError;
+use crate::identity::Identity;
 use crate::outbox::Outbox;
 use crate::presence::Presence;
 use bytes::Bytes;
@@ -57,6 +58,8 @@ pub(crate) struct Link<S> {
     pub(crate) servers: Vec<Server>,
     /// With the client certificate.
     pub(crate) tls: Arc<ClientConfig>,
+    /// The certificate, to be renewed.
+    pub(crate) identity: Arc<Identity>,
     /// The rest of the agent.
     pub(crate) agent: Arc<S>,
 }
@@ -125,8 +128,11 @@ fn fatal<S: Session>(link: &Link<S>, server: &Server, lost: &Lost) -> Option<Age
     };
     let refused = matches!(lost, Lost::Hello(LinkError::Refused { status, .. }) if status.is_client_error());
     match error {
-        LinkError::NotTrusted(reason) => {
-            Some(AgentError::ServerNotTrusted { host, server, reason: reason.to_string(), identity })
+        LinkError::NotTrusted(_) => {
+            Some(AgentError::ServerNotTrusted { host, server, reason: error.to_string(), identity })
+        }
+        LinkError::CertificateRefused(rustls::AlertDescription::CertificateExpired) => {
+            Some(AgentError::CertificateExpired { host, server, identity })
         }
         LinkError::CertificateRefused(_) => {
             Some(AgentError::Refused { host, server, reason: error.to_string(), identity })
@@ -161,6 +167,7 @@ async fn session<S: Session>(link: &Link<S>, server: &Server, away: &mut Option<
     let lost = tokio::select! {
         lost = listen(link, body, beat * SILENT_BEATS) => lost,
         error = uplink::run(link.agent.outbox(), welcome.session, beat, lanes) => Lost::Link(error),
+        never = renewal::keep(link, server, welcome.renew_at) => match never {},
     };
     Lost::AfterWelcome(Box::new(lost))
 }

@@ -34,6 +34,7 @@ pub(crate) fn config(server: &LinkServer, dir: &Path) -> AgentConfig {
         lease: None,
         power_switch: None,
         allowed_commands: vec![],
+        allow: None,
         program: child::program(dir),
     }
 }

@@ -113,5 +113,5 @@ async fn a_refused_hello_ends_the_agent_with_the_servers_words() {
         Some((StatusCode::FORBIDDEN, "the certificate of host app-1 is not in force".to_owned()));
     let error = Agent::start(config(&server, dir.path())).ended().await;
     assert!(matches!(error, AgentError::Refused { .. }), "{error:?}");
-    assert!(error.to_string().contains("is not in force"), "{error}");
+    assert!(error.to_string().contains("T001: the certificate of host app-1 is not in force"), "{error}");
 }

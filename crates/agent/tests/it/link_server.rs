@@ -9,7 +9,9 @@ use axum::routing::{get, post, put};
 use axum::{Extension, Json, Router};
 use firedrill_api::http::Problem;
 use firedrill_api::link::Answer;
-use firedrill_api::link::{Downward, Enrol, Enrolled, Hello, Instruction, Order, Report, Upward, Welcome};
+use firedrill_api::link::{
+    Downward, Enrol, Enrolled, Hello, Instruction, Order, Renew, Renewed, Report, Upward, Welcome,
+};
 use firedrill_model::{ClusterName, CommandFailure, Generation, InstructionId, RunId, Timestamp};
 use futures_util::StreamExt;
 use hyper_util::rt::TokioIo;
@@ -55,16 +57,21 @@ impl Authority {
     }
 
     pub(crate) fn fingerprint(&self) -> String {
-        Sha256::digest(&self.der).iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&self.der)
     }
 
-    fn sign(&self, request: &Enrol) -> String {
-        let mut signing = CertificateSigningRequestParams::from_pem(&request.signing_request).expect("a request");
+    /// PEM and fingerprint. `expired`: it was good until a year ago.
+    fn sign(&self, signing_request: &str, expired: bool) -> (String, String) {
+        let mut signing = CertificateSigningRequestParams::from_pem(signing_request).expect("a request");
         let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, request.host.as_str());
+        params.distinguished_name.push(DnType::CommonName, crate::agent::HOST);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        if expired {
+            params.not_after = rcgen::date_time_ymd(2025, 1, 1);
+        }
         signing.params = params;
-        signing.signed_by(&self.issuer).expect("signed").pem()
+        let certificate = signing.signed_by(&self.issuer).expect("signed");
+        (certificate.pem(), hex(certificate.der()))
     }
 
     /// What a server of this authority shows; `usage` and `name` can be wrong on purpose.
@@ -93,9 +100,19 @@ impl Authority {
     }
 }
 
+fn hex(certificate: &CertificateDer<'_>) -> String {
+    Sha256::digest(certificate).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 #[derive(Default)]
 pub(crate) struct Heard {
     pub(crate) hellos: Vec<Hello>,
+    /// The certificate of each hello.
+    pub(crate) shown: Vec<String>,
+    /// Certificates that were given out to go on with.
+    pub(crate) renewals: Vec<String>,
+    /// Those of them that the agent said it keeps.
+    pub(crate) confirmed: Vec<String>,
     pub(crate) items: Vec<Upward>,
     pub(crate) reports: usize,
     pub(crate) histories: BTreeMap<String, Vec<u8>>,
@@ -110,6 +127,14 @@ pub(crate) struct Shared {
     session: Mutex<(u64, Option<mpsc::UnboundedSender<Downward>>)>,
     /// Reports wait this long for their answer.
     pub(crate) report_delay: Mutex<Duration>,
+    /// Certificates in force, as with the real server: the present one and perhaps the next.
+    pub(crate) in_force: Mutex<Vec<String>>,
+    /// Certificates are made that expired long ago.
+    pub(crate) expired: Mutex<bool>,
+    /// When certificates are to be renewed; `None`: never.
+    pub(crate) renew_at: Mutex<Option<Timestamp>>,
+    /// So many calls for a renewal fail first.
+    pub(crate) refuse_renewals: Mutex<usize>,
     /// Hello is answered with this.
     pub(crate) refuse_hello: Mutex<Option<(StatusCode, String)>>,
     /// No pings and no answers to hello: as if the server hung.
@@ -138,6 +163,10 @@ impl LinkServer {
             token: Mutex::new(Some("a-good-token".to_owned())),
             session: Mutex::default(),
             report_delay: Mutex::default(),
+            in_force: Mutex::default(),
+            expired: Mutex::default(),
+            renew_at: Mutex::default(),
+            refuse_renewals: Mutex::default(),
             refuse_hello: Mutex::default(),
             mute: Mutex::default(),
         });
@@ -230,6 +259,8 @@ pub(crate) fn instruction(id: &str, generation: u64, order: Order) -> Instructio
 async fn serve(listener: TcpListener, tls: Arc<ServerConfig>, shared: Arc<Shared>) {
     let router = Router::new()
         .route("/link/v1/enrol", post(enrol))
+        .route("/link/v1/renew", post(renew))
+        .route("/link/v1/renewed", post(renewed))
         .route("/link/v1/hello", post(hello))
         .route("/link/v1/stream", get(stream))
         .route("/link/v1/report", post(report))
@@ -242,12 +273,13 @@ async fn serve(listener: TcpListener, tls: Arc<ServerConfig>, shared: Arc<Shared
     }
 }
 
-#[derive(Clone, Copy)]
-struct HasCertificate(bool);
+/// The fingerprint of the certificate that was shown.
+#[derive(Clone)]
+struct HasCertificate(Option<String>);
 
 async fn connection(stream: TcpStream, acceptor: TlsAcceptor, router: Router) {
     let Ok(stream) = acceptor.accept(stream).await else { return };
-    let certified = HasCertificate(stream.get_ref().1.peer_certificates().is_some());
+    let certified = HasCertificate(stream.get_ref().1.peer_certificates().map(|chain| hex(&chain[0])));
     let service = TowerToHyperService::new(router.layer(Extension(certified)));
     // The agent cuts connections when a test ends.
     let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
@@ -263,7 +295,10 @@ async fn enrol(State(shared): State<Arc<Shared>>, Json(request): Json<Enrol>) ->
     let mut token = shared.token.lock().expect("lock");
     match token.take() {
         Some(good) if good == request.token => {
-            Ok(Json(Enrolled { certificate: shared.authority.sign(&request), authority: shared.authority.pem.clone() }))
+            let expired = *shared.expired.lock().expect("lock");
+            let (certificate, fingerprint) = shared.authority.sign(&request.signing_request, expired);
+            *shared.in_force.lock().expect("lock") = vec![fingerprint];
+            Ok(Json(Enrolled { certificate, authority: shared.authority.pem.clone() }))
         }
         unused => {
             let used = unused.is_none();
@@ -278,6 +313,50 @@ async fn enrol(State(shared): State<Arc<Shared>>, Json(request): Json<Enrol>) ->
     }
 }
 
+/// The shown certificate, which from now on is the only one when it is `used`.
+fn in_force(shared: &Shared, certified: HasCertificate, used: bool) -> Result<String, Refused> {
+    let shown = certified.0.ok_or_else(|| refused(StatusCode::FORBIDDEN, "no client certificate"))?;
+    let mut in_force = shared.in_force.lock().expect("lock");
+    if !in_force.contains(&shown) {
+        return Err(refused(StatusCode::FORBIDDEN, "the certificate is not in force"));
+    }
+    if used && in_force.last() == Some(&shown) {
+        in_force.retain(|one| *one == shown);
+    }
+    Ok(shown)
+}
+
+async fn renew(
+    State(shared): State<Arc<Shared>>,
+    Extension(certified): Extension<HasCertificate>,
+    Json(request): Json<Renew>,
+) -> Result<Json<Renewed>, Refused> {
+    let present = in_force(&shared, certified, false)?;
+    let refusals = {
+        let mut refusals = shared.refuse_renewals.lock().expect("lock");
+        let left = refusals.saturating_sub(1);
+        std::mem::replace(&mut *refusals, left)
+    };
+    if refusals > 0 {
+        return Err(refused(StatusCode::SERVICE_UNAVAILABLE, "not now"));
+    }
+    let (certificate, next) = shared.authority.sign(&request.signing_request, false);
+    *shared.in_force.lock().expect("lock") = vec![present, next.clone()];
+    shared.heard.lock().expect("lock").renewals.push(next);
+    shared.changed.notify_waiters();
+    Ok(Json(Renewed { certificate, renew_at: now() + firedrill_model::Span::secs(3600) }))
+}
+
+async fn renewed(
+    State(shared): State<Arc<Shared>>,
+    Extension(certified): Extension<HasCertificate>,
+) -> Result<Json<serde_json::Value>, Refused> {
+    let kept = in_force(&shared, certified, true)?;
+    shared.heard.lock().expect("lock").confirmed.push(kept);
+    shared.changed.notify_waiters();
+    Ok(Json(serde_json::json!({})))
+}
+
 async fn hello(
     State(shared): State<Arc<Shared>>,
     Extension(certified): Extension<HasCertificate>,
@@ -286,18 +365,24 @@ async fn hello(
     if *shared.mute.lock().expect("lock") {
         std::future::pending::<()>().await;
     }
-    if !certified.0 {
+    if certified.0.is_none() {
         shared.heard.lock().expect("lock").without_certificate += 1;
         return Err(refused(StatusCode::UNAUTHORIZED, "no client certificate"));
     }
     if let Some((status, message)) = &*shared.refuse_hello.lock().expect("lock") {
         return Err(refused(*status, message));
     }
+    let shown = in_force(&shared, certified, true)?;
     let mut session = shared.session.lock().expect("lock");
     *session = (session.0 + 1, None);
-    shared.heard.lock().expect("lock").hellos.push(hello);
+    {
+        let mut heard = shared.heard.lock().expect("lock");
+        heard.hellos.push(hello);
+        heard.shown.push(shown);
+    }
     shared.changed.notify_waiters();
-    Ok(Json(Welcome { session: session.0, at: now(), lease_ms: LEASE_MS, beat_ms: 500, epoch: 0 }))
+    let renew_at = *shared.renew_at.lock().expect("lock");
+    Ok(Json(Welcome { session: session.0, at: now(), lease_ms: LEASE_MS, beat_ms: 500, epoch: 0, renew_at }))
 }
 
 #[derive(Deserialize)]
@@ -354,7 +439,7 @@ async fn history(
     Path(run): Path<String>,
     body: Bytes,
 ) -> StatusCode {
-    assert!(certified.0, "a history without a certificate");
+    assert!(certified.0.is_some(), "a history without a certificate");
     shared.heard.lock().expect("lock").histories.insert(RunId(run).0, body.to_vec());
     shared.changed.notify_waiters();
     StatusCode::OK

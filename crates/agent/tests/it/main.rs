@@ -1,6 +1,7 @@
 //! The agent against a link server made for these tests: enrolment, sessions, instructions, gateway, workloads.
 
 mod agent;
+mod allowed;
 mod attacks;
 mod child;
 mod database;
@@ -9,6 +10,7 @@ mod gateway;
 mod instructions;
 mod link_server;
 mod probes;
+mod renewal;
 mod session;
 mod watchdog;
 mod workload;

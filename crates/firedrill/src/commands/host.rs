@@ -3,6 +3,7 @@
 use crate::args::{Connect, Host};
 use crate::exit::Outcome;
 use crate::{connect, output};
+use firedrill_api::http::HostView;
 
 pub(crate) async fn run(command: Host, connect: &Connect) -> anyhow::Result<Outcome> {
     match command {
@@ -37,8 +38,47 @@ pub(crate) async fn run(command: Host, connect: &Connect) -> anyhow::Result<Outc
                 ));
             }
         }
+        Host::Show { host } => show(&connect::client(connect).await?.host(&host).await?, connect.json)?,
+        Host::Revoke { host, reason } => {
+            show(&connect::client(connect).await?.revoke_host(&host, &reason).await?, connect.json)?;
+        }
     }
     Ok(Outcome::done())
+}
+
+fn show(host: &HostView, json: bool) -> anyhow::Result<()> {
+    if json {
+        return output::json(host);
+    }
+    let words = |words: Vec<String>| if words.is_empty() { "none".to_owned() } else { words.join(" ") };
+    let mut lines = vec![
+        format!("host         {}", host.name),
+        format!("agent        {}", if host.connected { "connected" } else { "away" }),
+        format!("certificate  {}", certificate(host)),
+        format!("address      {}", host.address.map_or_else(|| "not known".to_owned(), |address| address.to_string())),
+        format!("region       {}", host.region.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string)),
+        format!("tags         {}", words(host.tags.iter().map(|(key, value)| format!("{key}={value}")).collect())),
+        format!("nodes        {}", words(host.nodes.iter().map(ToString::to_string).collect())),
+    ];
+    lines.push(format!(
+        "allowed      {}",
+        host.allowed.as_ref().map_or_else(|| "everything (its owner has set no list)".to_owned(), ToString::to_string)
+    ));
+    lines.extend(host.last_seen.map(|seen| format!("last seen    {}", output::moment(seen))));
+    lines.extend(host.agent_version.iter().map(|version| format!("version      {version}")));
+    output::text(&lines.join("\n"));
+    Ok(())
+}
+
+/// How the host stands with the server, in one line.
+fn certificate(host: &HostView) -> String {
+    match (&host.revoked, host.certificate_until) {
+        (Some(revoked), _) => {
+            format!("revoked by {} at {}: {}", revoked.by, output::moment(revoked.at), revoked.reason)
+        }
+        (None, Some(until)) => format!("good until {}", output::moment(until)),
+        (None, None) => "none, or to be renewed at once".to_owned(),
+    }
 }
 
 /// What faults this host can bear, and at what they can be aimed. Anything missing is said, and is no error of this command.

@@ -1,6 +1,8 @@
 //! The decision of each guard.
 
-use super::{Answer, Facts, GUARDS, Guard, GuardPolicy, Part, Refusal, Request, RunStanding, radius, window};
+use super::{
+    Answer, Authority, Facts, GUARDS, Guard, GuardPolicy, Part, Refusal, Request, RunStanding, radius, window,
+};
 use crate::id::HostName;
 use crate::quantity::Percent;
 use crate::time::Timestamp;
@@ -27,7 +29,8 @@ pub fn ask(facts: &Facts, request: &Request, policy: &GuardPolicy) -> Vec<Refusa
 #[must_use]
 pub fn answers(facts: &Facts, request: &Request, policy: &GuardPolicy) -> Vec<Answer> {
     let answer = |guard: Guard| {
-        let off = policy.off.contains(&guard);
+        // What the agents refuse is refused, whatever the settings say.
+        let off = policy.off.contains(&guard) && guard.authority() != Authority::HostOwner;
         let no = if off { None } else { decide(guard, facts, request, policy) };
         let refusal = no.map(|No { figure, limit }| Refusal { guard, figure, limit, authority: guard.authority() });
         Answer { guard, refusal, off, overridden: None }
@@ -70,6 +73,7 @@ fn decide(guard: Guard, facts: &Facts, request: &Request, policy: &GuardPolicy) 
             })
         }
         Guard::Approval => approval(facts, request, policy),
+        Guard::HostOwner => host_owner(facts, request),
     }
 }
 
@@ -210,6 +214,16 @@ fn approval(facts: &Facts, request: &Request, policy: &GuardPolicy) -> Option<No
         }
         None => Some(No { figure: format!("{what} were asked for by {} alone", request.by), limit }),
     }
+}
+
+/// What the agents would refuse on the spot is known before anything begins.
+fn host_owner(facts: &Facts, request: &Request) -> Option<No> {
+    let refusal = |host: &HostName| {
+        let list = facts.allowed(host)?;
+        let why = list.refusal(&request.kind, request.family, request.lasts)?;
+        Some(No { figure: format!("the owner of host {host} does not allow it: {why}"), limit: list.to_string() })
+    };
+    request.hosts.iter().find_map(refusal)
 }
 
 fn carries(facts: &Facts, host: &HostName, tags: &BTreeMap<String, String>) -> Option<String> {

@@ -1,8 +1,10 @@
 //! What the guards look at.
 
+use crate::access::AttackFamily;
+use crate::allow::AllowList;
 use crate::id::{AttackId, ClusterName, HostName, NodeName, OperationId, RunId};
 use crate::operation::OperationKind;
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 use crate::view::ClusterView;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,6 +47,8 @@ pub struct HostFact {
     pub host: HostName,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
+    /// What its owner allows; `None`: everything.
+    pub allowed: Option<AllowList>,
 }
 
 /// A fault in place.
@@ -73,6 +77,10 @@ pub struct Request {
     pub run: Option<RunStanding>,
     /// The kind of fault.
     pub kind: String,
+    /// Its family, when the kind is known.
+    pub family: Option<AttackFamily>,
+    /// How long it is meant to last; `None`: it is over at once.
+    pub lasts: Option<Span>,
     /// The hosts that would be hit.
     pub hosts: BTreeSet<HostName>,
 }
@@ -95,6 +103,12 @@ impl Facts {
     pub(super) fn tag(&self, host: &HostName, key: &str) -> Option<&str> {
         let place = self.hosts.binary_search_by(|known| known.host.cmp(host)).ok()?;
         self.hosts[place].tags.get(key).map(String::as_str)
+    }
+
+    /// What the owner of a host allows; `None`: everything, or the host is not known.
+    pub(super) fn allowed(&self, host: &HostName) -> Option<&AllowList> {
+        let place = self.hosts.binary_search_by(|known| known.host.cmp(host)).ok()?;
+        self.hosts[place].allowed.as_ref()
     }
 
     /// The hosts under attack once `hosts` are too.

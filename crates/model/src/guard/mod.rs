@@ -48,10 +48,12 @@ pub enum Guard {
     Window,
     /// A second person has approved what is marked so.
     Approval,
+    /// The owners of the hosts allow it.
+    HostOwner,
 }
 
 /// All guards, in the order in which they are asked.
-pub const GUARDS: [Guard; 12] = [
+pub const GUARDS: [Guard; 13] = [
     Guard::LastReplica,
     Guard::Degraded,
     Guard::Operation,
@@ -64,6 +66,7 @@ pub const GUARDS: [Guard; 12] = [
     Guard::Protected,
     Guard::Window,
     Guard::Approval,
+    Guard::HostOwner,
 ];
 
 /// Who may override a guard.
@@ -76,6 +79,8 @@ pub enum Authority {
     Admin,
     /// Nobody alone: a second person approves.
     SecondPerson,
+    /// Nobody here: the host's owner has set it where no server can change it.
+    HostOwner,
 }
 
 impl Guard {
@@ -95,6 +100,7 @@ impl Guard {
             Self::Protected => "protected",
             Self::Window => "window",
             Self::Approval => "approval",
+            Self::HostOwner => "host-owner",
         }
     }
 
@@ -111,6 +117,7 @@ impl Guard {
             | Self::ConcurrentAll
             | Self::Protected => Authority::Admin,
             Self::Approval => Authority::SecondPerson,
+            Self::HostOwner => Authority::HostOwner,
         }
     }
 }
@@ -137,6 +144,7 @@ impl fmt::Display for Authority {
             Self::Operator => "an operator",
             Self::Admin => "an administrator",
             Self::SecondPerson => "nobody alone",
+            Self::HostOwner => "nobody here",
         })
     }
 }
@@ -160,6 +168,9 @@ impl fmt::Display for Refusal {
         write!(f, "guard {guard}: {figure}; the limit: {limit}; ")?;
         match authority {
             Authority::SecondPerson => f.write_str("nobody overrides it alone, a second person approves"),
+            Authority::HostOwner => f.write_str(
+                "nobody overrides it from here, the host's owner allows it by `allow` of the agent's configuration",
+            ),
             _ => write!(f, "{authority} may override it with --override {guard} --reason TEXT"),
         }
     }

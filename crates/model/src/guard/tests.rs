@@ -1,4 +1,6 @@
 use super::*;
+use crate::access::AttackFamily;
+use crate::allow::AllowList;
 use crate::cluster::{Endpoint, Policy, Role};
 use crate::id::{AttackId, Generation, HostName, OperationId, RunId};
 use crate::operation::OperationKind;
@@ -38,7 +40,8 @@ fn facts() -> Facts {
         node("west-3", Role::PseudoReplica),
     ];
     let tags = BTreeMap::from([("service".to_owned(), "db".to_owned())]);
-    let hosts = nodes.iter().map(|node| HostFact { host: node.host.clone(), tags: tags.clone() }).collect();
+    let hosts =
+        nodes.iter().map(|node| HostFact { host: node.host.clone(), tags: tags.clone(), allowed: None }).collect();
     let view = ClusterView {
         cluster: "shop".parse().expect("a name"),
         generation: Generation(1),
@@ -59,7 +62,15 @@ fn hosts(names: &[&str]) -> BTreeSet<HostName> {
 }
 
 fn on(names: &[&str]) -> Request {
-    Request { by: "ann".to_owned(), approved_by: None, run: None, kind: "kill".to_owned(), hosts: hosts(names) }
+    Request {
+        by: "ann".to_owned(),
+        approved_by: None,
+        run: None,
+        kind: "kill".to_owned(),
+        family: Some(AttackFamily::State),
+        lasts: None,
+        hosts: hosts(names),
+    }
 }
 
 fn in_place(host: &str, run: Option<&str>) -> InPlace {
@@ -286,6 +297,21 @@ prop_compose! {
     ) -> Request {
         on(&names.into_iter().collect::<Vec<_>>())
     }
+}
+
+#[test]
+fn what_a_hosts_owner_does_not_allow_is_refused_also_when_all_guards_are_off() {
+    let mut facts = facts();
+    facts.hosts[1].allowed = Some(AllowList { except: vec!["kill".to_owned()], ..AllowList::default() });
+    let policy = GuardPolicy::all_off();
+    assert!(ask(&facts, &on(&["east-1"]), &policy).is_empty(), "another host");
+    let refused = ask(&facts, &on(&["east-1", "east-2"]), &policy);
+    let text = refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    assert_eq!(refused.len(), 1, "{text}");
+    assert!(text.contains("guard host-owner: the owner of host east-2 does not allow it"), "{text}");
+    assert!(text.contains("nobody overrides it from here"), "{text}");
+    let other = Request { kind: "pause".to_owned(), ..on(&["east-2"]) };
+    assert!(ask(&facts, &other, &policy).is_empty());
 }
 
 proptest! {

@@ -26,9 +26,9 @@ const HASH_WITHIN: Duration = Duration::from_secs(10);
 /// A name that was tried is cut to this in logs and as a key of the limits.
 const TRIED_CHARS_MAX: usize = 64;
 /// Grants of one user or team.
-const GRANTS_MAX: usize = 50;
+pub(super) const GRANTS_MAX: usize = 50;
 
-pub(super) fn failed(error: StoreError) -> Problem {
+pub(crate) fn failed(error: StoreError) -> Problem {
     store_failed(&error)
 }
 
@@ -56,16 +56,25 @@ pub(crate) async fn log_in(server: &Server, peer: &Peer, asked: LogIn) -> Result
         return Err(problem(LOG_IN, why));
     };
     server.access.tries_by_user.lock().unwrap_or_else(PoisonError::into_inner).pardon(&tried);
-    let token = secrets::token("fds_").ok_or_else(no_random)?;
-    let created = now();
-    let session =
-        SessionRecord { owner: user.name.clone(), created, expires: created + SESSION_LASTS, last_used: created };
-    write_down(server, &tried, peer, AuditOutcome::Done, "").await?;
-    server.store.add_session(&session, &sha256_hex(token.as_bytes()), SESSIONS_MAX).await.map_err(failed)?;
-    Ok(LoggedIn { user: user.name, token, expires: session.expires })
+    begin_session(server, &user.name, peer, "").await
 }
 
-async fn write_down(
+/// Begins a session for somebody who has proved who they are, and writes it down.
+pub(super) async fn begin_session(
+    server: &Server,
+    user: &UserName,
+    peer: &Peer,
+    detail: &str,
+) -> Result<LoggedIn, Problem> {
+    let token = secrets::token("fds_").ok_or_else(no_random)?;
+    let created = now();
+    let session = SessionRecord { owner: user.clone(), created, expires: created + SESSION_LASTS, last_used: created };
+    write_down(server, user.as_str(), peer, AuditOutcome::Done, detail).await?;
+    server.store.add_session(&session, &sha256_hex(token.as_bytes()), SESSIONS_MAX).await.map_err(failed)?;
+    Ok(LoggedIn { user: user.clone(), token, expires: session.expires })
+}
+
+pub(super) async fn write_down(
     server: &Server,
     who: &str,
     peer: &Peer,
@@ -116,7 +125,7 @@ fn of_totp(user: &UserName) -> String {
     format!("totp of {user}")
 }
 
-fn no_random() -> Problem {
+pub(crate) fn no_random() -> Problem {
     account("the operating system gives no random numbers")
 }
 
@@ -225,7 +234,7 @@ fn leaves_an_admin(users: &[UserRecord], changed: &UserRecord) -> bool {
 }
 
 /// Changes a user, unless that would leave nobody to manage users.
-async fn change(
+pub(super) async fn change(
     server: &Server,
     name: &UserName,
     edit: impl FnOnce(UserRecord) -> UserRecord,

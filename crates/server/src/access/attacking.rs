@@ -6,7 +6,7 @@ use crate::experiment;
 use crate::server::Server;
 use firedrill_api::guards::Wish;
 use firedrill_api::http::{Problem, StartAttack, StartRun};
-use firedrill_fault::kinds::{Family, KINDS};
+use firedrill_fault::kinds::KINDS;
 use firedrill_model::access::{Action, AttackFamily, Object, authorise};
 use firedrill_model::experiment::{Experiment, StepSpec};
 use firedrill_model::guard::{Authority, Override};
@@ -15,13 +15,7 @@ use firedrill_model::{ClusterName, Fault};
 /// What a fault is done to; `None`: there is no such kind, which is refused elsewhere.
 fn family(fault: &Fault) -> Option<AttackFamily> {
     let kind = KINDS.iter().find(|kind| kind.name == fault.kind())?;
-    Some(match kind.family {
-        Family::State => AttackFamily::State,
-        Family::Network => AttackFamily::Network,
-        Family::Resource => AttackFamily::Resource,
-        Family::Storage => AttackFamily::Storage,
-        Family::Engine => AttackFamily::Engine,
-    })
+    Some(kind.family.into())
 }
 
 /// Whether they may start these faults on that cluster, and anything there at all.

@@ -12,6 +12,7 @@ mod codes;
 mod gate;
 mod identity;
 mod limiter;
+mod openid;
 mod password;
 mod rules;
 pub(crate) mod secrets;
@@ -24,8 +25,9 @@ pub(crate) use gate::gate;
 pub(crate) use identity::{COOKIE, COOKIE_TLS, Peer};
 pub use rules::{Access as Needed, RULES, Rule, Scope as NeededOn, rule_for};
 pub use secrets::KeyError;
-pub(crate) use {accounts::*, teams::*, tokens::*};
+pub(crate) use {accounts::*, openid::*, teams::*, tokens::*};
 
+use crate::openid::OpenId;
 use crate::problem::problem;
 use firedrill_api::http::Problem;
 use firedrill_model::access::{Grant, Principal, Role};
@@ -70,11 +72,12 @@ pub(crate) struct AccessControl {
     hashing: Semaphore,
     /// One change of users at a time, so that two cannot take the last admins away from each other.
     changing: tokio::sync::Mutex<()>,
+    openid: Option<OpenId>,
 }
 
 impl AccessControl {
     /// Reads the key from the data directory, or makes it there.
-    pub(crate) fn open(data_dir: &Path, has_users: bool) -> Result<Self, KeyError> {
+    pub(crate) fn open(data_dir: &Path, has_users: bool, openid: Option<OpenId>) -> Result<Self, KeyError> {
         Ok(Self {
             open: AtomicBool::new(!has_users),
             key: Key::open(&data_dir.join("secrets.key"))?,
@@ -83,12 +86,18 @@ impl AccessControl {
             tries_by_address: Mutex::new(Limiter::new(Pace::TRIES_BY_ADDRESS)),
             hashing: Semaphore::new(HASHES_AT_ONCE),
             changing: tokio::sync::Mutex::default(),
+            openid,
         })
     }
 
     /// Whether nobody has to log in.
     pub(crate) fn is_open(&self) -> bool {
         self.open.load(Ordering::Acquire)
+    }
+
+    /// Log-in by OpenID Connect, where it is set up.
+    pub(crate) fn openid(&self) -> Option<&OpenId> {
+        self.openid.as_ref()
     }
 
     /// From now on everybody has to log in.

@@ -77,6 +77,9 @@ pub const RULES: &[Rule] = &[
     may("POST", "/api/v1/clusters/{cluster}/fingerprint", Operate, Cluster)
         .about("Checksums of the data of every node"),
     may("GET", "/api/v1/hosts", View, Somewhere).about("All hosts that have an agent"),
+    may("GET", "/api/v1/hosts/{host}", View, Somewhere).about("One host, and until when its certificate is good"),
+    may("POST", "/api/v1/hosts/{host}/revoke", Configure, Everything)
+        .about("Keep a host out until it is enrolled anew: its link is closed, its certificate not accepted any more"),
     may("POST", "/api/v1/hosts/{host}/token", Configure, Everything).about("Make an enrolment token for a host"),
     may("GET", "/api/v1/operations", View, Somewhere).about("The newest operations of keepers"),
     may("GET", "/api/v1/operations/{operation}", View, Operation).about("One operation, step by step"),
@@ -185,6 +188,8 @@ pub const RULES: &[Rule] = &[
     may("GET", "/who", Own, Somewhere),
     public("GET", "/login"),
     public("POST", "/login"),
+    public("GET", "/login/openid"),
+    public("GET", "/login/openid/return"),
     may("POST", "/logout", Own, Somewhere),
     public("GET", "/assets/{name}"),
     public("GET", "/errors/{code}"),

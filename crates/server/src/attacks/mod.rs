@@ -120,7 +120,7 @@ fn wanted<'a>(
     asked: &'a Asked,
 ) -> Wanted<'a> {
     let hosts = aims.iter().map(|aim| aim.host.clone()).collect();
-    Wanted { cluster, label: attack.label(), kind: attack.fault.kind(), hosts, run, asked }
+    Wanted { cluster, label: attack.label(), kind: attack.fault.kind(), duration: attack.duration, hosts, run, asked }
 }
 
 /// Resolves an attack now.

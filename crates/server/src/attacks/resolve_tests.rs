@@ -181,6 +181,7 @@ fn record(host: &str) -> HostRecord {
         boot_id: String::new(),
         nodes: Vec::new(),
         gateway_of: None,
+        allowed: None,
     }
 }
 

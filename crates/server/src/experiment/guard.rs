@@ -127,7 +127,8 @@ async fn attacks_may_begin(
         if index == 0 {
             when_settled(server, cluster, attack, &standing, asked).await?;
         } else if let Ok(plan) = crate::attacks::plan(server, Some(standing), cluster, attack, asked).await {
-            let lasting = |answer: &Answer| matches!(answer.guard, Guard::Protected | Guard::Approval);
+            let lasting =
+                |answer: &Answer| matches!(answer.guard, Guard::Protected | Guard::Approval | Guard::HostOwner);
             let answers: Vec<Answer> = plan.guards.into_iter().filter(lasting).collect();
             guards::refuse(cluster, attack.label(), &answers)?;
         }

@@ -172,6 +172,20 @@ impl Fleet {
         self.lock().get(host).and_then(KnownHost::last_sign)
     }
 
+    /// Ends the session of a host, if it has one.
+    pub(crate) fn end(&self, host: &HostName, why: &str) {
+        let session = self.lock().get(host).and_then(|known| known.session.clone());
+        if let Some(session) = session {
+            session.end(why);
+        }
+    }
+
+    /// One host; `None`: its agent has never said hello.
+    #[must_use]
+    pub fn view(&self, host: &HostName) -> Option<HostView> {
+        self.lock().get(host).map(|known| known.view(host))
+    }
+
     /// All hosts for pages and lists.
     #[must_use]
     pub fn views(&self) -> Vec<HostView> {
@@ -187,7 +201,6 @@ impl KnownHost {
     fn view(&self, name: &HostName) -> HostView {
         let record = self.record.as_ref();
         HostView {
-            name: name.clone(),
             address: record.map(|record| record.address),
             region: record.and_then(|record| record.region.clone()),
             tags: record.map(|record| record.tags.clone()).unwrap_or_default(),
@@ -196,6 +209,8 @@ impl KnownHost {
             agent_version: record.map(|record| record.agent_version.clone()),
             nodes: record.map(|record| record.nodes.iter().map(|(_, node)| node.clone()).collect()).unwrap_or_default(),
             observation: self.observation.clone(),
+            allowed: record.and_then(|record| record.allowed.clone()),
+            ..HostView::unseen(name.clone())
         }
     }
 }

@@ -44,6 +44,8 @@ pub(crate) struct Session {
     stream: Mutex<Option<mpsc::Receiver<Downward>>>,
     pending: Mutex<HashMap<InstructionId, oneshot::Sender<Answered>>>,
     heard: AtomicI64,
+    /// When the certificate behind it ends.
+    good_until: AtomicI64,
     live: AtomicBool,
     ended: CancellationToken,
     presence: mpsc::Sender<Presence>,
@@ -68,6 +70,7 @@ impl Session {
             stream: Mutex::new(Some(stream)),
             pending: Mutex::default(),
             heard: AtomicI64::new(now().0),
+            good_until: AtomicI64::new(i64::MAX),
             live: AtomicBool::new(false),
             ended: CancellationToken::new(),
             presence,
@@ -129,6 +132,11 @@ impl Session {
         self.heard.fetch_max(now().0, Ordering::Relaxed);
     }
 
+    /// Until when the certificate behind it is good, once that is known or has changed.
+    pub(crate) fn good_until(&self, end: Option<Timestamp>) {
+        self.good_until.store(end.map_or(i64::MAX, |end| end.0), Ordering::Relaxed);
+    }
+
     /// Hands out what goes to the agent, once; from then on the link is live.
     pub(crate) fn open_stream(self: &Arc<Self>) -> Option<mpsc::Receiver<Downward>> {
         let stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner).take()?;
@@ -158,7 +166,7 @@ impl Session {
         }
     }
 
-    /// Ends it when the agent is silent for too long.
+    /// Ends it when the agent is silent for too long, or its certificate has expired.
     pub(super) fn watch_silence(self: &Arc<Self>) {
         let session = Arc::clone(self);
         tokio::spawn(async move {
@@ -166,6 +174,10 @@ impl Session {
             while let Some(left) = silent_after.checked_sub(now().since(session.heard()).duration()) {
                 if left.is_zero() {
                     break;
+                }
+                // An agent that is there is looked at several times in each of its silences.
+                if now().0 >= session.good_until.load(Ordering::Relaxed) {
+                    return session.end("its certificate has expired");
                 }
                 tokio::select! {
                     () = session.ended() => return,

@@ -26,7 +26,7 @@ pub(crate) async fn facts(server: &Server, cluster: &ClusterName) -> Result<Fact
         now,
         view,
         operations,
-        hosts: hosts.map(|record| HostFact { host: record.name, tags: record.tags }).collect(),
+        hosts: hosts.map(|record| HostFact { host: record.name, tags: record.tags, allowed: record.allowed }).collect(),
         in_place: open.into_iter().filter(|record| stays(record, now)).map(in_place).collect(),
         runs: server.runs.running().into_iter().filter(on_cluster).collect(),
     })

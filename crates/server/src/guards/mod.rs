@@ -15,10 +15,11 @@ use crate::problem::{APPROVAL, GUARD, OVERRIDE, problem, refusal, store_failed};
 use crate::server::Server;
 use firedrill_api::guards::Overridden;
 use firedrill_api::http::Problem;
+use firedrill_fault::kinds;
 use firedrill_model::guard::{Answer, Authority, Guard, Override, Refusal, Request, RunStanding, answers};
 use firedrill_model::message::Topic;
 use firedrill_model::timeline::{EventKind, Scope};
-use firedrill_model::{ClusterName, HostName, Severity};
+use firedrill_model::{ClusterName, HostName, Severity, Span};
 use std::collections::BTreeSet;
 
 /// Longest reason that is kept: it is shown on one line of the timeline.
@@ -51,6 +52,8 @@ pub(crate) struct Wanted<'a> {
     /// The attack's name, or its kind.
     pub(crate) label: &'a str,
     pub(crate) kind: &'a str,
+    /// How long it is meant to last.
+    pub(crate) duration: Span,
     pub(crate) hosts: BTreeSet<HostName>,
     pub(crate) run: Option<RunStanding>,
     pub(crate) asked: &'a Asked,
@@ -63,11 +66,14 @@ pub(crate) struct Wanted<'a> {
 pub(crate) async fn judge(server: &Server, wanted: &Wanted<'_>) -> Result<Vec<Answer>, Problem> {
     let asked = wanted.asked;
     check_overrides(&asked.by, &asked.overrides)?;
+    let kind = kinds::find(wanted.kind);
     let request = Request {
         by: asked.by.clone(),
         approved_by: asked.approved_by.clone(),
         run: wanted.run.clone(),
         kind: wanted.kind.to_owned(),
+        family: kind.map(|kind| kind.family.into()),
+        lasts: kind.is_none_or(|kind| !kind.instant).then_some(wanted.duration),
         hosts: wanted.hosts.clone(),
     };
     let said = answers(&facts(server, wanted.cluster).await?, &request, &settings::policy(server).await?);
@@ -116,6 +122,13 @@ pub(crate) fn refuse(cluster: &ClusterName, label: &str, answers: &[Answer]) -> 
 /// Whether overrides are possible at all; that the person has the right to them was asked at the door.
 fn check_overrides(person: &str, overrides: &[Override]) -> Result<(), Problem> {
     for Override { guard, reason } in overrides {
+        if guard.authority() == Authority::HostOwner {
+            let text = format!(
+                "guard {guard} cannot be overridden: the agent refuses it itself; the host's owner allows it by `allow` of the \
+                 agent's configuration"
+            );
+            return Err(problem(OVERRIDE, text));
+        }
         if guard.authority() == Authority::SecondPerson {
             let text = format!(
                 "guard {guard} cannot be overridden by {person} alone; start without the override and let a second \

@@ -26,6 +26,11 @@ pub async fn set(server: &Server, limits: GuardPolicy, by: &str) -> Result<Guard
     if let Some(contradiction) = limits.contradiction() {
         return Err(problem(LIMITS, format!("the limits are not taken: {contradiction}")));
     }
+    if limits.off.contains(&Guard::HostOwner) {
+        let text = "the limits are not taken: guard host-owner cannot be switched off, for the agents refuse by themselves; \
+                    the hosts' owners allow more by `allow` of the agents' configuration";
+        return Err(problem(LIMITS, text));
+    }
     if let Some(unknown) = limits.approval_kinds.iter().find(|kind| kinds::find(kind).is_none()) {
         let text = format!(
             "the limits are not taken: approval_kinds: there is no kind of attack {unknown:?}; `firedrill attack kinds` lists them"

@@ -10,7 +10,7 @@ use firedrill_api::http::{Problem, Token};
 use firedrill_api::link::{Enrol, Enrolled};
 use firedrill_model::timeline::{EventKind, Scope};
 use firedrill_model::{HostName, Severity, Span};
-use firedrill_store::TokenUse;
+use firedrill_store::{NewCertificate, TokenUse};
 use std::sync::Arc;
 
 /// A token is used within minutes, by a person or a script that has just asked for it.
@@ -30,11 +30,14 @@ pub(crate) async fn token(server: &Server, host: &HostName) -> Result<Token, Fai
 /// `POST /link/v1/enrol`.
 pub(super) async fn enrol(State(server): State<Arc<Server>>, body: Json<Enrol>) -> Result<Json<Enrolled>, Failure> {
     let Json(Enrol { token, host, signing_request }) = body;
+    let life = server.config.agent_certificate_life;
     let signed = server
         .authority()
-        .sign_agent(&signing_request, &host)
+        .sign_agent(&signing_request, &host, life)
         .map_err(|error| problem(MALFORMED, format!("the signing request of host {host} cannot be used: {error}")))?;
-    let used = server.store.use_token(&sha256_hex(token.as_bytes()), &host, &signed.fingerprint, now()).await?;
+    let now = now();
+    let certificate = NewCertificate { fingerprint: &signed.fingerprint, expires: now + life.into() };
+    let used = server.store.use_token(&sha256_hex(token.as_bytes()), &host, certificate, now).await?;
     if let Some(problem) = refusal(&host, &used) {
         tracing::warn!(%host, ?used, "refused an enrolment");
         return Err(Failure(problem));

@@ -1,6 +1,6 @@
 //! Takes the recorded history of a run in.
 
-use super::Caller;
+use super::{Caller, certificates};
 use crate::problem::{Failure, HISTORY, STORE, problem};
 use crate::server::Server;
 use crate::workload_feed::{WorkloadItem, WorkloadNews};
@@ -40,6 +40,7 @@ pub(super) async fn put(
     Path(run): Path<String>,
     body: Body,
 ) -> Result<Json<Done>, Failure> {
+    certificates::in_force(&server, &caller).await?;
     let run = RunId(run);
     let path = path(&server.config.data_dir, &run).filter(|_| server.runs.cluster_of(&run).is_some());
     let Some(path) = path else {

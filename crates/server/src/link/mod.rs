@@ -1,5 +1,6 @@
 //! The server's end of the agent link (`firedrill_api::link`): TLS, who is calling, sessions, reports.
 
+mod certificates;
 mod enrol;
 mod history;
 mod listener;
@@ -7,6 +8,7 @@ mod presence;
 mod report;
 mod session;
 
+pub(crate) use certificates::{Standing, revoke, standings};
 pub(crate) use enrol::token;
 pub(crate) use history::path as history_path;
 pub(crate) use listener::{listen, tls_config};
@@ -61,6 +63,8 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 pub(crate) fn router(server: Arc<Server>) -> Router {
     Router::new()
         .route("/link/v1/enrol", post(enrol::enrol))
+        .route("/link/v1/renew", post(certificates::renew))
+        .route("/link/v1/renewed", post(certificates::renewed))
         .route("/link/v1/hello", post(session::hello))
         .route("/link/v1/stream", get(session::stream))
         .route("/link/v1/report", post(report::report).layer(DefaultBodyLimit::max(REPORT_BYTES_MAX)))

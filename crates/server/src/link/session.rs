@@ -1,10 +1,10 @@
 //! Hello and the stream.
 
-use super::Caller;
+use super::{Caller, certificates};
 use crate::attacks;
 use crate::clock::now;
 use crate::fleet::Session;
-use crate::problem::{CERTIFICATE, Failure, LINK_VERSION, SESSION, problem};
+use crate::problem::{Failure, LINK_VERSION, SESSION, problem};
 use crate::server::Server;
 use axum::Json;
 use axum::body::{Body, Bytes};
@@ -43,7 +43,7 @@ pub(super) async fn hello(
     caller: Caller,
     Json(hello): Json<Hello>,
 ) -> Result<Json<Welcome>, Failure> {
-    let Caller { host, fingerprint, .. } = caller;
+    let host = &caller.host;
     if hello.link_version != firedrill_api::LINK_VERSION {
         let message = format!(
             "the agent of host {host} (version {}) speaks link version {}, this server {}; install the same version of firedrill on both",
@@ -53,12 +53,8 @@ pub(super) async fn hello(
         );
         return Err(Failure(problem(LINK_VERSION, message)));
     }
-    if server.store.certificate_of(&host).await?.as_ref() != Some(&fingerprint) {
-        let message = format!(
-            "the certificate of host {host} is not in force: the host was enrolled anew since, or with another server; enrol it with a token from `firedrill host token {host}`"
-        );
-        return Err(Failure(problem(CERTIFICATE, message)));
-    }
+    let certificate = certificates::taken_into_use(&server, &caller).await?;
+    let host = caller.host.clone();
     let record = HostRecord {
         name: host,
         address: hello.address,
@@ -68,15 +64,23 @@ pub(super) async fn hello(
         boot_id: hello.boot_id.clone(),
         nodes: hello.nodes.clone(),
         gateway_of: hello.gateway_of.clone(),
+        allowed: hello.allowed.clone(),
     };
     server.store.save_host(&record, now()).await?;
     let unaccounted = attacks::unaccounted(&server, &record.name, &hello).await?;
     let concerns_a_keeper =
         !record.nodes.is_empty() || record.gateway_of.is_some() || server.keepers.concern(&record.name);
     let session = server.fleet.open(record, (hello, unaccounted), concerns_a_keeper);
+    session.good_until(certificate.expires);
+    // A revocation that came meanwhile has found no session to end.
+    if let Err(refused) = certificates::in_force(&server, &caller).await {
+        session.end("its certificate is not in force any more");
+        return Err(refused);
+    }
     let beat_ms = u64::try_from(session.beat().as_millis()).unwrap_or(u64::MAX);
     let lease_ms = u64::try_from(server.config.lease.as_millis()).unwrap_or(u64::MAX);
-    Ok(Json(Welcome { session: session.number(), at: now(), lease_ms, beat_ms, epoch: server.epoch.0 }))
+    let renew_at = Some(certificates::renew_at(&certificate));
+    Ok(Json(Welcome { session: session.number(), at: now(), lease_ms, beat_ms, epoch: server.epoch.0, renew_at }))
 }
 
 /// `GET /link/v1/stream`.

@@ -2,6 +2,7 @@
 
 use crate::access::{self, Acting, COOKIE, COOKIE_TLS, Peer};
 use crate::clock::now;
+use crate::openid::OpenId;
 use crate::problem::Failure;
 use crate::server::Server;
 use axum::extract::{Form, Query, State};
@@ -16,7 +17,7 @@ use std::sync::Arc;
 #[derive(Debug, Deserialize)]
 pub(super) struct Next {
     #[serde(default)]
-    next: String,
+    pub(super) next: String,
 }
 
 /// `GET /login`.
@@ -24,7 +25,12 @@ pub(super) async fn page(State(server): State<Arc<Server>>, Query(next): Query<N
     if server.access.is_open() {
         return Redirect::to("/").into_response();
     }
-    Html(pages::log_in(None, own_page(&next.next))).into_response()
+    Html(page_with(&server, None, own_page(&next.next))).into_response()
+}
+
+/// The page, with what was wrong the last time.
+pub(super) fn page_with(server: &Server, problem: Option<&str>, next: &str) -> String {
+    pages::log_in(problem, next, server.access.openid().map(OpenId::label))
 }
 
 #[derive(Deserialize)]
@@ -47,7 +53,9 @@ pub(super) async fn log_in(State(server): State<Arc<Server>>, peer: Peer, Form(f
             let cookie = cookie(server.config.behind_tls_proxy, &session);
             ([(SET_COOKIE, cookie)], Redirect::to(next)).into_response()
         }
-        Err(problem) => (StatusCode::UNAUTHORIZED, Html(pages::log_in(Some(&problem.message), next))).into_response(),
+        Err(problem) => {
+            (StatusCode::UNAUTHORIZED, Html(page_with(&server, Some(&problem.message), next))).into_response()
+        }
     }
 }
 
@@ -64,7 +72,7 @@ pub(super) async fn who(State(server): State<Arc<Server>>, acting: Acting) -> Ht
     Html(pages::who(&me))
 }
 
-fn cookie(tls: bool, session: &LoggedIn) -> String {
+pub(super) fn cookie(tls: bool, session: &LoggedIn) -> String {
     cookie_line(tls, &session.token, session.expires.since(now()).duration().as_secs())
 }
 
@@ -75,7 +83,7 @@ fn cookie_line(tls: bool, secret: &str, seconds: u64) -> String {
 }
 
 /// A page of this server, whatever stood in the address: never another site.
-fn own_page(next: &str) -> &str {
+pub(super) fn own_page(next: &str) -> &str {
     let plain = next.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-_.".contains(&byte));
     if next.starts_with('/') && !next.starts_with("//") && plain { next } else { "/" }
 }

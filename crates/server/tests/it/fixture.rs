@@ -20,9 +20,14 @@ pub(crate) struct Fixture {
 
 impl Fixture {
     pub(crate) async fn new() -> Self {
+        Self::with(config).await
+    }
+
+    /// With other settings, until it is started again.
+    pub(crate) async fn with(settings: impl FnOnce(&TempDir) -> ServerConfig) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let shutdown = CancellationToken::new();
-        let running = start(config(&dir), shutdown.clone()).await.expect("started");
+        let running = start(settings(&dir), shutdown.clone()).await.expect("started");
         let client = client(&running);
         Self { dir, client, running: Some(running), shutdown }
     }

@@ -1,14 +1,14 @@
 //! Guards between a wish and a played cluster: what is refused, overridden, approved and only planned.
 
 use crate::fixture::{Fixture, until};
-use crate::keeper::{Crew, Played, healthy, register, shop};
+use crate::keeper::{Crew, Played, healthy, redundant, register, shop};
 use firedrill_api::client::{Client, ClientError};
 use firedrill_api::http::{StartAttack, StartRun};
 use firedrill_model::attack::AttackState;
 use firedrill_model::experiment::AttackStep;
 use firedrill_model::guard::{Guard, GuardPolicy, Override};
 use firedrill_model::report::RunReport;
-use firedrill_model::{Fault, Percent, Span, Verdict};
+use firedrill_model::{AllowList, Fault, Percent, Span, Verdict};
 
 fn pause(target: &str) -> StartAttack {
     let target = target.parse().expect("a selector");
@@ -216,4 +216,27 @@ async fn a_run_is_planned_refused_and_approved_like_an_attack() {
     })
     .await;
     assert_eq!(report.verdict, Some(Verdict::Passed), "{:?}", report.reasons);
+}
+
+#[tokio::test]
+async fn what_a_hosts_owner_does_not_allow_is_shown_in_the_plan_and_begins_nowhere() {
+    let fixture = Fixture::new().await;
+    let allow = AllowList { except: vec!["pause".to_owned()], ..AllowList::default() };
+    let restricted = allow.clone();
+    let _crew = Crew::allowing(&fixture, &Played::default(), Some(allow)).await;
+    fixture.client.register_cluster(&register()).await.expect("registered");
+    redundant(&fixture).await;
+    let east: firedrill_model::HostName = "east-2".parse().expect("a name");
+    assert_eq!(fixture.client.host(&east).await.expect("shown").allowed, Some(restricted));
+
+    let plan = fixture.client.plan_attack(&pause("role=replica,choose=1")).await.expect("a plan");
+    let refusing: Vec<_> = plan.guards.iter().filter(|answer| answer.stands()).map(|answer| answer.guard).collect();
+    assert_eq!(refusing, [Guard::HostOwner]);
+    let refused = fixture.client.start_attack(&pause("role=replica,choose=1")).await.expect_err("a guard refuses");
+    assert!(refused.refused() && refused.to_string().contains("the owner of host east-2 does not allow"), "{refused}");
+    let anyway = overriding(pause("role=replica,choose=1"), &[Guard::HostOwner]);
+    assert_eq!(code(&fixture.client.start_attack(&anyway).await.expect_err("nobody overrides it")), "S073");
+    let off = GuardPolicy { off: vec![Guard::HostOwner], ..GuardPolicy::default() };
+    assert_eq!(code(&fixture.client.set_guards(&off).await.expect_err("it stays on")), "S075");
+    assert!(fixture.client.attacks().await.expect("a list").is_empty());
 }

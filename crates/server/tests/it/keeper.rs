@@ -1,13 +1,13 @@
 //! A keeper between a played cluster and the store: observations in, instructions out, everything kept.
 
-use crate::agent::{Agent, Link};
+use crate::agent::{Agent, Link, hello};
 use crate::fixture::{Fixture, until};
 use firedrill_api::http::{Live, RegisterCluster};
-use firedrill_api::link::Upward;
+use firedrill_api::link::{Hello, Upward};
 use firedrill_model::cluster::{Endpoint, NodeSpec, Policy};
 use firedrill_model::operation::OperationState;
 use firedrill_model::workload::Login;
-use firedrill_model::{ClusterName, ClusterSpec, NodeName, OperationKind, Role};
+use firedrill_model::{AllowList, ClusterName, ClusterSpec, NodeName, OperationKind, Role};
 pub(crate) use firedrill_played::Databases as Played;
 use firedrill_store::KeeperCommit;
 use futures_util::StreamExt;
@@ -58,9 +58,17 @@ pub(crate) struct Crew {
 
 impl Crew {
     pub(crate) async fn connect(fixture: &Fixture, played: &Played) -> Self {
+        Self::allowing(fixture, played, None).await
+    }
+
+    /// With hosts whose owner allows only this.
+    pub(crate) async fn allowing(fixture: &Fixture, played: &Played, allowed: Option<AllowList>) -> Self {
         let mut crew = Self { agents: Vec::new(), looking: Vec::new() };
         for host in HOSTS {
-            let agent = Agent::connect(fixture, host, played.script(host.parse().expect("a name"))).await;
+            let identity = fixture.enrolled(host).await;
+            let greeting = Hello { allowed: allowed.clone(), ..hello(&identity.host) };
+            let script = played.script(identity.host.clone());
+            let agent = Agent::connect_as(fixture, identity, greeting, script).await;
             if host != "gateway" {
                 crew.looking.push(tokio::spawn(look(agent.link(), played.clone(), host.parse().expect("a name"))));
             }

@@ -2,6 +2,7 @@
 
 mod audit;
 mod credentials;
+mod identities;
 
 pub use audit::AuditRow;
 pub use credentials::{SessionRecord, TokenRecord};

@@ -48,6 +48,7 @@ pub(crate) async fn a_host_and_when_it_was_seen() {
         boot_id: "b".to_owned(),
         nodes: vec![(cluster("shop"), "east-1".parse().expect("a name"))],
         gateway_of: None,
+        allowed: None,
     };
     fixture.store.save_host(&host, Timestamp(1)).await.expect("stored");
     fixture.store.host_seen(&host.name, Timestamp(2)).await.expect("stored");
