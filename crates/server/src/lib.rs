@@ -36,6 +36,7 @@ mod server;
 mod start;
 pub mod templates;
 mod timeline;
+mod traces;
 mod workload_feed;
 
 pub use authority::AuthorityError;
@@ -48,4 +49,5 @@ pub use runs::{RunGuard, RunRegistry};
 pub use server::{Server, run_entry};
 pub use start::{Running, run, start};
 pub use timeline::Timeline;
+pub use traces::{Collector, CollectorError};
 pub use workload_feed::{WorkloadFeed, WorkloadItem, WorkloadNews};

@@ -12,7 +12,7 @@ use crate::lock::DataDirLock;
 use crate::messages::Messages;
 use crate::server::{Parts, Server};
 use crate::timeline::Timeline;
-use crate::{http, interrupted, link, messages, schedules};
+use crate::{http, interrupted, link, messages, schedules, traces};
 use axum::serve::ListenerExt;
 use firedrill_model::Severity;
 use firedrill_model::timeline::{EventKind, Scope};
@@ -99,6 +99,7 @@ pub async fn start(config: ServerConfig, shutdown: CancellationToken) -> Result<
     tasks.spawn(link::listen(link_listener, tls, link::router(Arc::clone(&server)), most, shutdown.clone()));
     tasks.spawn(schedules::follow(Arc::clone(&server), shutdown.clone()));
     tasks.spawn(messages::follow(Arc::clone(&server), shutdown.clone()));
+    tasks.spawn(traces::follow(Arc::clone(&server), shutdown.clone()));
     tasks.spawn(serve_http(http_listener, http::router(Arc::clone(&server)), shutdown));
     tracing::info!(%http, %link, data_dir = %server.config.data_dir.display(), "server started");
     Ok(Running { server, http, link, tasks, _lock: lock })

@@ -20,9 +20,16 @@ pub(crate) struct Fixture {
 
 impl Fixture {
     pub(crate) async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// One that is set up otherwise; a restart forgets that.
+    pub(crate) async fn with(change: impl FnOnce(&mut ServerConfig)) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let shutdown = CancellationToken::new();
-        let running = start(config(&dir), shutdown.clone()).await.expect("started");
+        let mut config = config(&dir);
+        change(&mut config);
+        let running = start(config, shutdown.clone()).await.expect("started");
         let client = client(&running);
         Self { dir, client, running: Some(running), shutdown }
     }

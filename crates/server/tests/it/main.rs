@@ -24,4 +24,5 @@ mod restart;
 mod schedules;
 mod start;
 mod templates;
+mod traces;
 mod workload;
