@@ -265,6 +265,9 @@ pub(crate) struct Server {
     /// Networks to which probes of experiments may connect (default: all but link-local ones); may be given again
     #[arg(long, value_name = "NETWORK")]
     pub(crate) probe_destination: Vec<firedrill_model::Network>,
+    /// Send traces to a collector of OpenTelemetry (OTLP over HTTP), such as http://127.0.0.1:4318
+    #[arg(long, value_name = "URL")]
+    pub(crate) otlp: Option<firedrill_server::Collector>,
 }
 
 #[derive(ClapArgs)]

@@ -1,6 +1,7 @@
 //! How a server is set up.
 
 use crate::probes::Destinations;
+use crate::traces::Collector;
 use firedrill_store::PostgresUrl;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -44,6 +45,8 @@ pub struct ServerConfig {
     pub behind_tls_proxy: bool,
     /// Where probes of experiments may lead this server.
     pub probe_destinations: Destinations,
+    /// Where traces go; absent: nowhere.
+    pub otlp: Option<Collector>,
 }
 
 impl ServerConfig {
@@ -62,6 +65,7 @@ impl ServerConfig {
             link_connections: LINK_CONNECTIONS,
             behind_tls_proxy: false,
             probe_destinations: Destinations::default(),
+            otlp: None,
         }
     }
 }

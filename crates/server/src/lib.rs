@@ -39,6 +39,7 @@ mod shared;
 mod start;
 pub mod templates;
 mod timeline;
+mod traces;
 mod workload_feed;
 
 pub use authority::AuthorityError;
@@ -54,4 +55,5 @@ pub use server::{Server, run_entry};
 pub use shared::{Contending, contend};
 pub use start::{Running, run, start};
 pub use timeline::Timeline;
+pub use traces::{Collector, CollectorError};
 pub use workload_feed::{WorkloadFeed, WorkloadItem, WorkloadNews};

@@ -93,6 +93,9 @@ fn of_server(server: &Server, registry: &mut Registry) {
     registry.register("halted", "1 while starts are blocked by a halt", gauge(u8::from(status.halted.is_some())));
     registry.register("runs_running", "Runs under way", gauge(status.running.len()));
     let (known, connected) = (server.fleet.records().len(), server.fleet.connected().len());
+    if let Some(lost) = server.traces.lost() {
+        registry.register("trace_spans_lost", "Spans that did not reach the collector", gauge(lost));
+    }
     registry.register("hosts", "Hosts that have enrolled", gauge(known));
     registry.register("hosts_connected", "Hosts whose agent has a live link", gauge(connected));
 }

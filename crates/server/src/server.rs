@@ -14,6 +14,7 @@ use crate::probes::Prober;
 use crate::problem::not_found;
 use crate::runs::RunRegistry;
 use crate::timeline::Timeline;
+use crate::traces::Traces;
 use crate::workload_feed::WorkloadFeed;
 use firedrill_api::http::{Problem, RunEntry, Status};
 use firedrill_model::attack::AttackReport;
@@ -61,6 +62,7 @@ pub struct Server {
     pub(crate) access: AccessControl,
     pub(crate) prober: Prober,
     pub(crate) messages: Messages,
+    pub(crate) traces: Traces,
     authority: Authority,
     link_address: SocketAddr,
     halted: Mutex<Option<String>>,
@@ -109,10 +111,12 @@ impl Server {
             messages,
             attack_changes,
         } = parts;
+        let traces = Traces::new(config.otlp.is_some());
         let prober = Prober::new(config.probe_destinations.clone());
         Self {
             config,
             prober,
+            traces,
             store,
             epoch,
             fleet,

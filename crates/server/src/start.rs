@@ -13,7 +13,7 @@ use crate::messages::Messages;
 use crate::openid::OpenId;
 use crate::server::{Parts, Server};
 use crate::timeline::Timeline;
-use crate::{http, interrupted, link, messages, schedules, shared};
+use crate::{http, interrupted, link, messages, schedules, shared, traces};
 use axum::serve::ListenerExt;
 use firedrill_store::{Epoch, Store};
 use std::net::{IpAddr, SocketAddr};
@@ -133,7 +133,8 @@ pub(crate) async fn begin(
     let most = server.config.link_connections;
     tasks.spawn(link::listen(link_listener, tls, link::router(Arc::clone(&server)), most, shutdown.clone()));
     tasks.spawn(schedules::follow(Arc::clone(&server), shutdown.clone()));
-    tasks.spawn(messages::follow(Arc::clone(&server), shutdown));
+    tasks.spawn(messages::follow(Arc::clone(&server), shutdown.clone()));
+    tasks.spawn(traces::follow(Arc::clone(&server), shutdown));
     Ok(Begun { server, link, tasks })
 }
 

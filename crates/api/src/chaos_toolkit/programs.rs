@@ -232,7 +232,10 @@ fn split(line: &str) -> Option<Vec<String>> {
                 | '{' | '}' | '\n' | '\r',
                 None,
             ) => return None,
-            (plain, None) => (some, ()) = (true, word.push(plain)),
+            (plain, None) => {
+                some = true;
+                word.push(plain);
+            }
         }
     }
     words.extend(some.then_some(word));
@@ -248,7 +251,7 @@ impl Command<'_> {
     fn plain(&self, letters: &str) -> Option<Vec<&str>> {
         let (options, plain): (Vec<&str>, Vec<&str>) = self.words().into_iter().partition(|word| word.starts_with('-'));
         let known = |option: &&str| option.chars().skip(1).all(|c| letters.contains(c)) && option.len() > 1;
-        options.iter().all(|option| known(&option)).then_some(plain)
+        options.iter().all(known).then_some(plain)
     }
 
     /// Options with values, and the words between them; `known` are names and what they are called. `--name=value`, too.

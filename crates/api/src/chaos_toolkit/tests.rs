@@ -23,9 +23,9 @@ fn shown(import: &Import) -> String {
     let mut text = String::new();
     for part in &import.parts {
         let _ = writeln!(text, "{} {}: {} -> {}", part.place, part.name, part.was, part.became);
-        part.notes.iter().for_each(|note| drop(writeln!(text, "    {note}")));
+        part.notes.iter().for_each(|note| text.push_str(&format!("    {note}\n")));
     }
-    import.problems.iter().for_each(|problem| drop(writeln!(text, "! {problem}")));
+    import.problems.iter().for_each(|problem| text.push_str(&format!("! {problem}\n")));
     if let Some(template) = &import.template {
         let _ = writeln!(text, "\n{}: {}\n{}", template.name, template.title, template.about);
         for one in &template.parameters {

@@ -44,6 +44,9 @@ impl Wanted {
     }
 }
 
+/// Parameters of a template, and for each a value to try it with.
+pub(super) type Parameters = (Vec<Parameter>, BTreeMap<String, String>);
+
 /// The values of a file.
 pub(super) struct Values {
     sources: BTreeMap<String, Source>,
@@ -241,7 +244,7 @@ impl Values {
     }
 
     /// The parameters that stand in a text, and for each a value to try the template with.
-    pub(super) fn parameters(&self, text: &str) -> Result<(Vec<Parameter>, BTreeMap<String, String>), Vec<Obstacle>> {
+    pub(super) fn parameters(&self, text: &str) -> Result<Parameters, Vec<Obstacle>> {
         let (mut parameters, mut samples, mut problems) = (Vec::new(), BTreeMap::new(), Vec::new());
         let wanted = self.wanted.borrow();
         for (name, source) in &self.sources {

@@ -19,6 +19,7 @@ pub(crate) async fn server(args: Server) -> anyhow::Result<Outcome> {
     config.http_advertised = args.http_advertised;
     config.behind_tls_proxy = args.behind_tls_proxy;
     config.probe_destinations = firedrill_server::Destinations::only(args.probe_destination);
+    config.otlp = args.otlp;
     config.link_connections = allow_many_connections();
     firedrill_server::run(config, stopped_by_signal()?).await?;
     Ok(Outcome::done())

@@ -6,6 +6,7 @@
 use super::line;
 use crate::problem::chain;
 use crate::server::Server;
+use crate::traces;
 use firedrill_model::attack::{AttackReport, AttackState};
 use firedrill_model::timeline::Scope;
 use firedrill_model::{AttackId, TimelineEvent};
@@ -92,7 +93,10 @@ async fn store(server: &Server, records: Vec<AttackRecord>) {
     let Some(last) = news.last().map(|record| record.report.clone()) else { return };
     let lines: Vec<TimelineEvent> = news.iter().filter_map(event).collect();
     match server.store.change_attacks(&news, &lines).await {
-        Ok(lines) => lines.into_iter().for_each(|line| server.timeline.stored(line)),
+        Ok(lines) => {
+            lines.into_iter().for_each(|line| server.timeline.stored(line));
+            news.iter().for_each(|record| server.traces.take(|| traces::of_attack(record)));
+        }
         Err(error) => {
             let attacks: Vec<&str> = news.iter().map(|record| record.report.id.0.as_str()).collect();
             tracing::error!(?attacks, error = %chain(&error), "changes of attacks are not stored");

@@ -29,7 +29,7 @@ pub(crate) use runs::find as find_run;
 
 use crate::problem::{Failure, not_found};
 use crate::server::Server;
-use crate::{experiment, pages};
+use crate::{experiment, pages, traces};
 use aide::axum::routing::{get, post, put};
 use axum::extract::Path;
 use axum::http::Uri;
@@ -48,6 +48,7 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
         .fallback(unknown)
         .layer(middleware::from_fn_with_state(Arc::clone(&server), origin::check))
         .layer(middleware::from_fn_with_state(Arc::clone(&server), headers::strict))
+        .layer(middleware::from_fn_with_state(Arc::clone(&server), traces::call))
         .with_state(server)
 }
 

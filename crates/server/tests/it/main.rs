@@ -28,4 +28,5 @@ mod schedules;
 mod shared;
 mod start;
 mod templates;
+mod traces;
 mod workload;
