@@ -1,6 +1,7 @@
 //! The typed client of the HTTP API: one method per line of the table in [`crate::http`].
 
 mod access;
+mod call;
 mod evidence;
 mod guards;
 mod messages;
@@ -11,7 +12,6 @@ pub use evidence::{EvidenceFormat, EvidenceQuery};
 pub use schedules::CalendarQuery;
 
 use crate::chaos_toolkit::Import;
-use crate::guards::PERSON_HEADER;
 use crate::http::{
     Accepted, Done, ExperimentEntry, FillTemplate, Halted, HostView, ImportExperiment, Live, NodeFingerprint, Problem,
     Reason, RegisterCluster, RunEntry, RunStarted, SaveTemplate, StartAttack, StartRun, Status, TemplateEntry,
@@ -19,13 +19,13 @@ use crate::http::{
 };
 use crate::sse::{Parser, ServerEvent, TooLong};
 use bytes::Bytes;
+use call::ANSWER_WITHIN;
 use firedrill_model::attack::AttackReport;
 use firedrill_model::report::RunReport;
 use firedrill_model::{AttackId, ClusterName, ClusterView, HostName, Operation, OperationId, RunId, TimelineEvent};
 use futures_util::{Stream, StreamExt, stream};
-use reqwest::{Method, RequestBuilder, Response};
+use reqwest::{Method, Response};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use servers::Servers;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -33,15 +33,10 @@ use std::time::Duration;
 
 /// The server listens on the same machine: a connection that takes longer than this will not come.
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
-/// Longest wait for an ordinary answer; a fingerprint of a large cluster and a halt take longest.
-const ANSWER_WITHIN: Duration = Duration::from_secs(120);
 /// The live stream says something at least every 15 s; twice that in silence means that it is gone.
 const STREAM_SILENT_AFTER: Duration = Duration::from_secs(30);
 /// Longest event of the live stream: an operation with all its logs, with room to spare.
 const EVENT_BYTES_MAX: usize = 16 << 20;
-
-/// The code of a server that stands by while another one acts.
-const STANDING_BY: &str = "S017";
 
 /// Why a call gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -86,15 +81,6 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// It was not done, because the server that was asked is not there or stands by.
-    fn asks_elsewhere(&self) -> bool {
-        match self {
-            Self::Unreachable { .. } => true,
-            Self::Problem(problem) => problem.code == STANDING_BY,
-            _ => false,
-        }
-    }
-
     /// Refused by a guard: exit status 4.
     #[must_use]
     pub fn refused(&self) -> bool {
@@ -479,85 +465,6 @@ impl Client {
         let request = self.call(Method::GET, path).query(query).header("accept", "text/event-stream");
         let response = self.answer(path, request).await?;
         Ok(messages(response, self.url(path)).boxed())
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.servers.current())
-    }
-
-    fn call(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.http.request(method, self.url(path));
-        let request = match &self.person {
-            Some(person) => request.header(PERSON_HEADER, person),
-            None => request,
-        };
-        match &self.credential {
-            Some(secret) => request.bearer_auth(secret),
-            None => request,
-        }
-    }
-
-    async fn get<A: DeserializeOwned>(&self, path: &str) -> Result<A, ClientError> {
-        self.send(path, self.call(Method::GET, path)).await
-    }
-
-    async fn post<Q: Serialize + Sync, A: DeserializeOwned>(&self, path: &str, body: &Q) -> Result<A, ClientError> {
-        self.send(path, self.call(Method::POST, path).json(body)).await
-    }
-
-    async fn put<Q: Serialize + Sync, A: DeserializeOwned>(&self, path: &str, body: &Q) -> Result<A, ClientError> {
-        self.send(path, self.call(Method::PUT, path).json(body)).await
-    }
-
-    async fn send<A: DeserializeOwned>(&self, path: &str, request: RequestBuilder) -> Result<A, ClientError> {
-        let response = self.answer(path, request.timeout(ANSWER_WITHIN)).await?;
-        let body = response.bytes().await.map_err(|source| self.broken(path, source))?;
-        serde_json::from_slice(&body)
-            .map_err(|error| ClientError::NotUnderstood { url: self.url(path), seen: error.to_string() })
-    }
-
-    /// The answer when it is a good one; otherwise the problem that it carries. What cannot be asked of one server, the next
-    /// one is asked, for as long as a take-over lasts: of a call that may have happened nobody else is asked.
-    async fn answer(&self, path: &str, request: RequestBuilder) -> Result<Response, ClientError> {
-        let mut search = self.servers.search();
-        let mut request = request;
-        loop {
-            // A body that can be sent only once goes to one server.
-            let again = request.try_clone();
-            let error = match self.answer_of_one(path, request).await {
-                Err(error) if error.asks_elsewhere() => error,
-                answer => return answer,
-            };
-            let (Some(again), Some(wait)) = (again, search.next()) else { return Err(error) };
-            tokio::time::sleep(wait).await;
-            let (client, built) = again.build_split();
-            let mut built = built.map_err(|source| self.broken(path, source))?;
-            self.servers.redirect(built.url_mut());
-            request = RequestBuilder::from_parts(client, built);
-        }
-    }
-
-    async fn answer_of_one(&self, path: &str, request: RequestBuilder) -> Result<Response, ClientError> {
-        let response = request.send().await.map_err(|source| {
-            if source.is_connect() {
-                ClientError::Unreachable { url: self.servers.current().to_owned(), source }
-            } else {
-                self.broken(path, source)
-            }
-        })?;
-        let status = response.status();
-        if status.is_success() {
-            return Ok(response);
-        }
-        let body = response.bytes().await.map_err(|source| self.broken(path, source))?;
-        Err(serde_json::from_slice::<Problem>(&body).map_or_else(
-            |_| ClientError::NotUnderstood { url: self.url(path), seen: status.to_string() },
-            ClientError::Problem,
-        ))
-    }
-
-    fn broken(&self, path: &str, source: reqwest::Error) -> ClientError {
-        ClientError::Broken { url: self.url(path), source }
     }
 }
 

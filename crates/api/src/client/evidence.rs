@@ -1,6 +1,7 @@
 //! The call about evidence.
 
-use super::{ANSWER_WITHIN, Client, ClientError};
+use super::call::ANSWER_WITHIN;
+use super::{Client, ClientError};
 use firedrill_model::ClusterName;
 use firedrill_schedule::Zone;
 use reqwest::Method;

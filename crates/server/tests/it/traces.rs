@@ -1,10 +1,11 @@
 //! Traces: what a collector gets, and that nobody waits for one.
 
-use crate::fixture::{Fixture, WITHIN, until};
+use crate::fixture::{Fixture, WITHIN, config, until};
 use crate::receiver::{Receiver, Say};
 use firedrill_api::http::Live;
 use firedrill_model::operation::{Operation, OperationKind, OperationState};
 use firedrill_model::{OperationId, Timestamp};
+use firedrill_server::ServerConfig;
 use serde_json::Value;
 use std::time::Instant;
 
