@@ -46,6 +46,9 @@ pub(crate) struct Call {
     overdue: Timestamp,
 }
 
+/// An agent that has lost its server tries again every second at the latest, and needs a few round trips then.
+const AGENTS_BACK_WITHIN: Span = Span::millis(1500);
+
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) now: Timestamp,
@@ -64,6 +67,8 @@ pub(crate) struct Core {
     /// How often in a row the upkeep of a node has failed.
     pub(crate) upkeep_failures: BTreeMap<NodeName, u32>,
     route_told: Option<Timestamp>,
+    /// Until then agents may only be on their way back after a restart of the server: no patience runs out before.
+    agents_back: Timestamp,
 }
 
 impl Core {
@@ -80,7 +85,18 @@ impl Core {
             shown: BTreeMap::new(),
             upkeep_failures: BTreeMap::new(),
             route_told: None,
+            agents_back: now,
         }
+    }
+
+    /// As [`Core::new`], when the server was away: what it did not hear meanwhile was not silence.
+    pub(crate) fn resumed(journal: Journal, now: Timestamp) -> Self {
+        Self { agents_back: now + AGENTS_BACK_WITHIN, ..Self::new(journal, now) }
+    }
+
+    /// How long somebody has been waited for who could have answered.
+    pub(crate) fn waited(&self, since: Timestamp) -> Span {
+        self.now.since(since.max(self.agents_back))
     }
 
     pub(crate) fn policy(&self) -> &Policy {

@@ -68,7 +68,7 @@ impl Keeper {
     /// numbers, and hand out every running and recently ended operation once more.
     #[must_use]
     pub fn restore(state: KeeperState, now: Timestamp) -> (Self, Vec<Action>) {
-        let mut keeper = Self { core: Core::new(Journal::new(state), now) };
+        let mut keeper = Self { core: Core::resumed(Journal::new(state), now) };
         let actions = turn::resume(&mut keeper.core);
         (keeper, actions)
     }

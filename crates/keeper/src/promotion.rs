@@ -203,7 +203,7 @@ fn waiting(saga: &mut Saga, plan: &mut Promotion, core: &mut Core) {
         return saga.finish(core, OperationState::Undone, Some(reason));
     }
     if let Err(obstacle) = candidate::may_begin(core, plan) {
-        if core.now.since(saga.operation.began) >= PATIENCE {
+        if core.waited(saga.operation.began) >= PATIENCE {
             stuck(saga, plan, core, obstacle);
         }
         return;
@@ -264,7 +264,7 @@ fn revoking(saga: &mut Saga, plan: &mut Promotion, core: &mut Core) {
     let proofs = candidate::proofs(core, plan, fence.is_some());
     if let Some(missing) = proofs {
         let patience = if plan.without_proof || core.policy().promote_without_proof { Span::ZERO } else { PATIENCE };
-        if waited >= patience.max(core.policy().straggler_within) {
+        if core.waited(begun) >= patience.max(core.policy().straggler_within) {
             stuck(saga, plan, core, missing);
         }
         return;
@@ -283,7 +283,7 @@ fn revoking(saga: &mut Saga, plan: &mut Promotion, core: &mut Core) {
             plan.stage = Stage::Preparing;
         }
         Err(missing) => {
-            if waited >= PATIENCE {
+            if core.waited(begun) >= PATIENCE {
                 stuck(saga, plan, core, missing);
             }
         }

@@ -66,7 +66,7 @@ impl Databases {
                 database.acker = *on;
                 NodeReply::Done
             }
-            NodeCommand::Start { .. } => {
+            NodeCommand::Start { .. } | NodeCommand::Recover { .. } => {
                 database.gone = false;
                 NodeReply::Started { binlog_state: binlog_state(), position: position() }
             }

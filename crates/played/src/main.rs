@@ -1,5 +1,5 @@
 //! Played agents from the command line: `kills` kills a server many times, `pair-kills` whichever
-//! of two acts, `crowd` measures one with many agents. What is
+//! of two acts, `pair-promotion` that one with the primary, `crowd` measures one with many agents. What is
 //! measured is printed as one JSON object, or as one line of text.
 #![allow(clippy::print_stdout, reason = "a program that prints its results")]
 
@@ -48,12 +48,16 @@ fn main() -> anyhow::Result<()> {
             let plan = killing::Plan { program, dir: at, kills, seed, pair: what == "pair-kills" };
             runtime.block_on(killing::run(&plan)).map(|tally| println!("{tally}"))
         }
+        "pair-promotion" => {
+            let plan = killing::Plan { program, dir: at, kills: 1, seed, pair: true };
+            runtime.block_on(killing::promotion(&plan)).map(|carried_on| println!("{carried_on:?}"))
+        }
         "crowd" => {
             let plan = crowd::Plan { program, dir: at, agents, rounds };
             let printed = runtime.block_on(crowd::run(&plan)).and_then(|figures| Ok(serde_json::to_string(&figures)?));
             printed.map(|text| println!("{text}"))
         }
-        _ => bail!("say what to do: `kills`, `pair-kills` or `crowd`"),
+        _ => bail!("say what to do: `kills`, `pair-kills`, `pair-promotion` or `crowd`"),
     };
     if done.is_err() {
         let kept = dir.keep();

@@ -76,7 +76,8 @@ impl Lease {
         let place = Place::Postgres(url.clone());
         let wait = ANSWER_WITHIN.as_millis();
         let session = format!(
-            "SET application_name = 'firedrill lease'; SET statement_timeout = {wait}; SET lock_timeout = {wait}"
+            "SET application_name = 'firedrill lease'; SET statement_timeout = {wait}; SET lock_timeout = {wait}; \
+             SET client_min_messages = warning"
         );
         let pool = pool(&place, &postgres(url)?, 1, session).await?;
         let lease = Self { pool, place };

@@ -24,6 +24,31 @@ async fn of_two_servers_on_one_database_the_other_carries_on_when_the_acting_one
     assert!(tally.settled_max < CARRIED_ON_WITHIN * 3, "{tally}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promotion_goes_on_when_the_acting_server_dies_with_the_primary() {
+    firedrill_api::client::install_crypto();
+    let mut begun_before = 0;
+    for round in 0..ROUNDS {
+        let dir = tempfile::Builder::new().prefix("fd-kills-").tempdir_in("/var/tmp").expect("a directory");
+        let seed = u64::from(std::process::id()) + round;
+        let plan = Plan { program: program(), dir: dir.path().to_owned(), kills: 1, seed, pair: true };
+        match killing::promotion(&plan).await {
+            Ok(carried_on) => {
+                eprintln!("seed {seed}: {carried_on:?}");
+                begun_before += u32::from(carried_on.begun_before);
+                assert!(carried_on.after < CARRIED_ON_WITHIN * 3, "{carried_on:?}");
+            }
+            Err(problem) => {
+                panic!("seed {seed}: {problem:#}; what the servers have left is in {}", dir.keep().display())
+            }
+        }
+    }
+    eprintln!("{begun_before} of {ROUNDS} had been begun by the killed server");
+}
+
+/// Each brings up a cluster of its own.
+const ROUNDS: u64 = 4;
+
 async fn survives(kills: u32, pair: bool) -> killing::Tally {
     firedrill_api::client::install_crypto();
     let dir = tempfile::Builder::new().prefix("fd-kills-").tempdir_in("/var/tmp").expect("a directory");

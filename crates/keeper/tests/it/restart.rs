@@ -58,3 +58,42 @@ fn a_cluster_is_not_redundant_before_all_that_was_acknowledged_is_known_to_be_on
     let view = fleet.keeper.view(fleet.now);
     assert!(view.fully_redundant, "{:?}", view.problems);
 }
+
+/// The primary died, the server right after it had asked everybody, and another one goes on three seconds later.
+fn taken_over() -> Fleet {
+    let mut fleet = Fleet::at_peace(Policy::default());
+    fleet.tell(Event::Observed(exited("east-1")));
+    fleet.now = fleet.now + Span::secs(3);
+    let (keeper, actions) = Keeper::restore(stored(&fleet), fleet.now);
+    fleet.keeper = keeper;
+    fleet.open.clear();
+    fleet.take(actions);
+    for host in ["east-1", "east-2", "east-3", "west-1", "gateway"] {
+        fleet.tell(Event::HostConnected(host.parse().expect("a host")));
+    }
+    fleet.tell(Event::Observed(exited("east-1")));
+    fleet
+}
+
+#[test]
+fn the_time_without_a_server_is_no_time_in_which_nobody_answered() {
+    let mut fleet = taken_over();
+    fleet.now = fleet.now + Span::millis(900);
+    fleet.tell(Event::Tick);
+    assert!(fleet.asked().iter().all(|asked| !asked.starts_with("Recover")), "{:?}", fleet.asked());
+    // All of them answer now, late, and one is promoted.
+    for _ in 0..5 {
+        fleet.answer_all(100);
+    }
+    let view = fleet.keeper.view(fleet.now);
+    assert!(view.primary.as_ref().is_some_and(|primary| primary.as_str() != "east-1"), "{view:#?}");
+}
+
+#[test]
+fn who_does_not_come_back_is_not_waited_for_without_end() {
+    let mut fleet = taken_over();
+    fleet.now = fleet.now + Span::millis(2600);
+    fleet.tell(Event::Tick);
+    fleet.answer(|command| (name_of(command) == "Fence east-1").then(|| Ok(done(command, 100))));
+    assert!(fleet.asked().contains(&"Recover east-1".to_owned()), "{:?}", fleet.asked());
+}

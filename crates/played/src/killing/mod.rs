@@ -5,7 +5,10 @@
 
 mod actors;
 mod check;
+mod promotion;
 mod truth;
+
+pub use promotion::{CarriedOn, promotion};
 
 use crate::databases::Databases;
 use crate::host::Host;
@@ -150,6 +153,7 @@ pub(crate) struct Scene {
     /// Whose is asked.
     acting: AtomicUsize,
     pub(crate) hosts: Vec<Host>,
+    databases: Databases,
     pub(crate) truth: Truth,
     /// Held for reading while something is asked of the server, for writing while the server is looked at.
     pub(crate) gate: tokio::sync::RwLock<()>,
@@ -223,6 +227,7 @@ async fn prepare(site: &Site) -> anyhow::Result<Scene> {
         clients,
         acting: AtomicUsize::default(),
         hosts,
+        databases,
         truth: Truth::default(),
         gate: tokio::sync::RwLock::default(),
     };
