@@ -31,8 +31,12 @@ impl Postgres {
         let mut server = Self { programs: programs()?, home, process: None };
         ran(Command::new("chown").arg(USER).arg(server.home.path()))?;
         let data = server.data();
-        let made =
-            server.program("initdb").args(["--auth=trust", "--username=firedrill", "--no-sync"]).arg(data).output()?;
+        let made = server
+            .program("initdb")
+            .args(["--auth=trust", "--username=firedrill", "--no-sync"])
+            .args(["--encoding=UTF8", "--locale=C"])
+            .arg(data)
+            .output()?;
         ensure!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
         server.run()?;
         Ok(server)

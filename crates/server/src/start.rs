@@ -115,6 +115,9 @@ pub(crate) async fn begin(
     let link_listener = listen(config.link, "--link").await?;
     let link = local_address(&link_listener, config.link, "--link")?;
     let link_address = config.link_advertised.unwrap_or(link);
+    if link_address.ip().is_unspecified() {
+        tracing::warn!(%link_address, "agents cannot connect to what tokens name as the server; say so with --link-advertised");
+    }
 
     let directory = config.data_dir.join("authority");
     let authority_failed = |source| StartError::Authority { path: directory.clone(), source };

@@ -66,7 +66,7 @@ impl Store {
             // The name is what the fence of the tables looks at; it is one of the few settings that a pool of connections
             // between here and there carries over.
             format!(
-                "SET application_name = 'firedrill/{epoch}'; SET statement_timeout = {busy}; \
+                "SET application_name = 'firedrill/{epoch}'; SET client_min_messages = warning; SET statement_timeout = {busy}; \
                  SET idle_in_transaction_session_timeout = {idle}; {synchronous}"
             )
         };
