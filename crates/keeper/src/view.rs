@@ -13,18 +13,12 @@ pub(crate) fn view(core: &Core, now: Timestamp) -> ClusterView {
     let home = state.region_of(&state.primary).cloned();
     nodes.sort_by_key(|node| (Some(&node.region) != home.as_ref(), node.region.clone(), node.name.clone()));
     let problems = problems(core, &nodes);
-    let whole = |node: &NodeView| {
-        node.health == Health::Healthy
-            && caught_up(node)
-            && node.role != Role::OutOfService
-            && (!core.lossless() || node.role != Role::Replica || node.acker)
-    };
     ClusterView {
         cluster: state.spec.name.clone(),
         generation: state.generation,
         primary: (!changing).then(|| state.primary.clone()),
         route: state.route.clone(),
-        fully_redundant: state.sagas.is_empty() && nodes.iter().all(whole) && problems.is_empty(),
+        fully_redundant: state.sagas.is_empty() && problems.is_empty(),
         operations: state.sagas.iter().map(|saga| saga.operation.id.clone()).collect(),
         nodes,
         problems,
@@ -36,10 +30,20 @@ pub(crate) fn view(core: &Core, now: Timestamp) -> ClusterView {
 /// A replica further behind than this is no replacement for its primary yet.
 const LAG_MAX: Span = Span::secs(5);
 
-fn caught_up(node: &NodeView) -> bool {
+/// Why a node that works in its role is no full member of the cluster yet.
+fn lacks(core: &Core, node: &NodeView) -> Option<String> {
     let status = node.observation.as_ref().and_then(|observation| observation.status.as_ref());
-    let replication = status.and_then(|status| status.replication.as_ref());
-    replication.is_none_or(|replication| replication.lag.is_none_or(|lag| lag <= LAG_MAX))
+    let lag = status.and_then(|status| status.replication.as_ref()).and_then(|replication| replication.lag);
+    let name = &node.name;
+    match lag {
+        _ if node.health != Health::Healthy => None,
+        _ if node.role == Role::OutOfService => Some(format!("{name} is out of service")),
+        Some(lag) if lag > LAG_MAX => Some(format!("{name} is {lag} behind, which is more than {LAG_MAX}")),
+        _ if core.lossless() && node.role == Role::Replica && !node.acker => {
+            Some(format!("{name} does not acknowledge writes of the primary yet"))
+        }
+        _ => None,
+    }
 }
 
 fn node_view(core: &Core, name: &NodeName) -> Option<NodeView> {
@@ -87,5 +91,6 @@ fn problems(core: &Core, nodes: &[NodeView]) -> Vec<String> {
              lost now, its promotion could need a person"
         )
     });
-    waiting.chain(ailing).chain(unproven).collect()
+    let lacking = nodes.iter().filter_map(|node| lacks(core, node));
+    waiting.chain(ailing).chain(lacking).chain(unproven).collect()
 }

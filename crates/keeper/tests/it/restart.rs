@@ -1,6 +1,6 @@
 //! A killed server goes on from what it had stored.
 
-use crate::fleet::{Fleet, done, exited, name_of};
+use crate::fleet::{Fleet, done, exited, healthy, name_of};
 use firedrill_keeper::{Event, Keeper, KeeperState};
 use firedrill_model::cluster::Policy;
 use firedrill_model::{Health, Span};
@@ -96,4 +96,16 @@ fn who_does_not_come_back_is_not_waited_for_without_end() {
     fleet.tell(Event::Tick);
     fleet.answer(|command| (name_of(command) == "Fence east-1").then(|| Ok(done(command, 100))));
     assert!(fleet.asked().contains(&"Recover east-1".to_owned()), "{:?}", fleet.asked());
+}
+
+#[test]
+fn what_keeps_a_cluster_from_full_strength_is_said() {
+    let mut fleet = Fleet::at_peace(Policy::default());
+    let mut late = healthy("east-2", 100);
+    let replication = late.status.as_mut().and_then(|status| status.replication.as_mut()).expect("a replica");
+    replication.lag = Some(Span::secs(12));
+    fleet.tell(Event::Observed(late));
+    let view = fleet.keeper.view(fleet.now);
+    assert!(!view.fully_redundant);
+    assert_eq!(view.problems, ["east-2 is 12s behind, which is more than 5s"]);
 }
