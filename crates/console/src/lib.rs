@@ -7,6 +7,7 @@
 pub mod assets;
 mod chart;
 pub mod evidence;
+mod fleet;
 mod format;
 pub mod pages;
 mod phases;

@@ -2,6 +2,7 @@
 //! when the live stream says so (htmx picks the part by its id), so there is one template per thing shown.
 
 use crate::chart::ChartData;
+use crate::fleet::{self, Fleet};
 use crate::format;
 use crate::phases::{Lane, WIDTH, lane};
 use askama::Template;
@@ -10,6 +11,8 @@ use firedrill_api::http::{ExperimentEntry, HostView, RunEntry, Status};
 use firedrill_model::report::RunReport;
 use firedrill_model::{ClusterView, Operation, TimelineEvent};
 
+pub use crate::fleet::FleetQuery;
+
 /// What the first page shows.
 #[derive(Debug, Clone)]
 pub struct Overview {
@@ -17,6 +20,12 @@ pub struct Overview {
     pub status: Status,
     /// All clusters.
     pub clusters: Vec<ClusterView>,
+    /// Which of them are wanted.
+    pub query: FleetQuery,
+    /// Those under way.
+    pub operations_under_way: Vec<Operation>,
+    /// Those under way.
+    pub runs_under_way: Vec<RunEntry>,
     /// Newest first.
     pub operations: Vec<Operation>,
     /// Newest first.
@@ -35,12 +44,14 @@ struct OverviewPage<'a> {
     title: &'a str,
     halted: Option<&'a str>,
     page: &'a Overview,
+    fleet: Fleet<'a>,
 }
 
 /// The first page: everything at a glance, halt and start.
 #[must_use]
 pub fn overview(page: &Overview) -> String {
-    finish(OverviewPage { title: "firedrill", halted: page.status.halted.as_deref(), page }.render())
+    let fleet = fleet::fleet(&page.clusters, &page.operations_under_way, &page.runs_under_way, &page.query);
+    finish(OverviewPage { title: "Fleet", halted: page.status.halted.as_deref(), page, fleet }.render())
 }
 
 #[derive(Template)]

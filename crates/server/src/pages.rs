@@ -10,13 +10,15 @@ use crate::http::{Routes, find_run};
 use crate::problem::{Failure, MALFORMED, not_found, problem};
 use crate::server::{Server, run_entry};
 use crate::{experiment, halt};
-use axum::extract::{Form, Path, State};
+use axum::extract::{Form, Path, Query, State};
 use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use firedrill_api::http::StartRun;
+use firedrill_console::pages::FleetQuery;
 use firedrill_console::{assets, pages};
+use firedrill_model::report::RunState;
 use firedrill_model::{ClusterName, OperationId, RunId};
 use firedrill_store::TimelineFilter;
 use serde::Deserialize;
@@ -24,6 +26,8 @@ use std::sync::Arc;
 
 /// Rows of each list on a page.
 const PAGE_ROWS: u32 = 50;
+/// Operations under way that the first page tells the progress of: a region with fifty clusters is lost at once.
+const UNDER_WAY_MAX: usize = 200;
 /// What a person who presses the button means.
 const BY_BUTTON: &str = "the button on the web page";
 
@@ -53,14 +57,26 @@ async fn error_page(Path(code): Path<String>) -> Result<Response, Failure> {
     Ok(([(CONTENT_TYPE, "text/markdown; charset=utf-8")], page).into_response())
 }
 
-async fn overview(State(server): State<Arc<Server>>, acting: Acting) -> Result<Html<String>, Failure> {
+async fn overview(
+    State(server): State<Arc<Server>>,
+    acting: Acting,
+    Query(query): Query<FleetQuery>,
+) -> Result<Html<String>, Failure> {
     let store = &server.store;
     let (views, operations) = (server.keepers.views(), store.operations(None, PAGE_ROWS).await?);
+    let runs_under_way = store.runs_in(RunState::Running).await?.into_iter().map(run_entry);
+    let mut operations_under_way = Vec::new();
+    for id in views.iter().flat_map(|view| &view.operations).take(UNDER_WAY_MAX) {
+        operations_under_way.extend(store.operation(id).await?);
+    }
     let runs = store.runs(PAGE_ROWS).await?.into_iter().map(run_entry);
     let mut timeline = store.newest_events(&TimelineFilter::default(), PAGE_ROWS).await?;
     timeline.retain(|line| acting.sees(line.scope.cluster.as_ref()));
     Ok(Html(pages::overview(&pages::Overview {
         status: server.status(),
+        query,
+        operations_under_way,
+        runs_under_way: runs_under_way.collect(),
         clusters: views.into_iter().filter(|view| acting.sees(Some(&view.cluster))).collect(),
         operations: operations.into_iter().filter(|operation| acting.sees(Some(&operation.cluster))).collect(),
         runs: runs.filter(|run| acting.sees(Some(&run.cluster))).collect(),

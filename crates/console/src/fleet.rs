@@ -1,0 +1,276 @@
+//! The fleet on one page: which clusters need somebody, and what is going on. A thousand clusters stay a page that loads
+//! at once: those that need attention come first, and the list is cut into parts.
+
+use firedrill_api::http::RunEntry;
+use firedrill_model::{ClusterName, ClusterView, Health, NodeView, Operation, Role, Span};
+use serde::Deserialize;
+
+/// Clusters on one page: two screens of rows.
+const ROWS: usize = 50;
+
+/// Which part of the fleet is wanted, as it stands in the address of the page.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct FleetQuery {
+    /// Only clusters with this in the name of the cluster, of a node, host or region, or in what is wrong.
+    pub q: String,
+    /// Only those that need attention, or in which something goes on.
+    pub attention: bool,
+    /// From 1.
+    pub page: usize,
+}
+
+/// How much a cluster needs somebody; the first comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Need {
+    /// Nobody takes writes, or a person is waited for.
+    Down,
+    /// Short of a node, or of proof.
+    Short,
+    /// Something goes on that ends by itself.
+    Busy,
+    /// All well.
+    Well,
+}
+
+impl Need {
+    /// As a class of the style sheet.
+    pub(crate) fn class(self) -> &'static str {
+        match self {
+            Self::Down => "critical",
+            Self::Short => "warning",
+            Self::Busy => "running",
+            Self::Well => "healthy",
+        }
+    }
+
+    /// In words; with a sign of its own, as colours say nothing to some.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Down => "✖ no primary",
+            Self::Short => "▲ not at full strength",
+            Self::Busy => "↻ at work",
+            Self::Well => "✔ all well",
+        }
+    }
+}
+
+/// One cluster on one line.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Row<'a> {
+    pub(crate) need: Need,
+    pub(crate) cluster: &'a ClusterName,
+    /// The node that takes writes, with its region.
+    pub(crate) primary: Option<&'a NodeView>,
+    pub(crate) healthy: usize,
+    pub(crate) nodes: usize,
+    pub(crate) regions: Vec<&'a str>,
+    /// The largest lag of a replica that tells one.
+    pub(crate) lag: Option<Span>,
+    pub(crate) ackers: usize,
+    /// What is wrong, loudest first.
+    pub(crate) problem: Option<&'a str>,
+    pub(crate) operations: Vec<&'a Operation>,
+    pub(crate) runs: Vec<&'a RunEntry>,
+}
+
+/// The part of the fleet that a page shows.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Fleet<'a> {
+    pub(crate) rows: Vec<Row<'a>>,
+    /// Clusters in all.
+    pub(crate) clusters: usize,
+    /// Of them, those that are down, short, at work.
+    pub(crate) down: usize,
+    pub(crate) short: usize,
+    pub(crate) busy: usize,
+    /// Those that were asked for, on all pages.
+    pub(crate) found: usize,
+    pub(crate) page: usize,
+    pub(crate) pages: usize,
+}
+
+/// Sorts and cuts. `operations` and `runs` are those under way.
+pub(crate) fn fleet<'a>(
+    views: &'a [ClusterView],
+    operations: &'a [Operation],
+    runs: &'a [RunEntry],
+    query: &FleetQuery,
+) -> Fleet<'a> {
+    let all: Vec<Row<'a>> = views.iter().map(|view| row(view, operations, runs)).collect();
+    let count = |need| all.iter().filter(|row| row.need == need).count();
+    let (clusters, down, short, busy) = (all.len(), count(Need::Down), count(Need::Short), count(Need::Busy));
+    let wanted = query.q.trim().to_lowercase();
+    let mut rows: Vec<Row<'a>> = all
+        .into_iter()
+        .zip(views)
+        .filter(|(row, view)| (!query.attention || row.need != Need::Well) && matches(view, &wanted))
+        .map(|(row, _)| row)
+        .collect();
+    rows.sort_by(|one, other| (one.need, one.cluster).cmp(&(other.need, other.cluster)));
+    let found = rows.len();
+    let pages = found.div_ceil(ROWS).max(1);
+    let page = query.page.clamp(1, pages);
+    let rows = rows.into_iter().skip((page - 1) * ROWS).take(ROWS).collect();
+    Fleet { rows, clusters, down, short, busy, found, page, pages }
+}
+
+fn matches(view: &ClusterView, wanted: &str) -> bool {
+    let has = |text: &str| text.to_lowercase().contains(wanted);
+    wanted.is_empty()
+        || has(view.cluster.as_str())
+        || view.problems.iter().any(|problem| has(problem))
+        || view.nodes.iter().any(|node| has(node.name.as_str()) || has(node.host.as_str()) || has(node.region.as_str()))
+}
+
+fn row<'a>(view: &'a ClusterView, operations: &'a [Operation], runs: &'a [RunEntry]) -> Row<'a> {
+    let operations: Vec<&Operation> = operations.iter().filter(|one| one.cluster == view.cluster).collect();
+    let runs: Vec<&RunEntry> = runs.iter().filter(|run| run.cluster == view.cluster).collect();
+    let primary = view.primary.as_ref().and_then(|name| view.nodes.iter().find(|node| node.name == *name));
+    let takes_writes = primary.is_some_and(|node| matches!(node.health, Health::Healthy | Health::Suspect));
+    let mut regions: Vec<&str> = view.nodes.iter().map(|node| node.region.as_str()).collect();
+    regions.sort_unstable();
+    regions.dedup();
+    let lag = |node: &NodeView| node.observation.as_ref()?.status.as_ref()?.replication.as_ref()?.lag;
+    Row {
+        need: match () {
+            () if !takes_writes => Need::Down,
+            () if view.fully_redundant && operations.is_empty() && runs.is_empty() => Need::Well,
+            () if view.fully_redundant => Need::Busy,
+            () => Need::Short,
+        },
+        cluster: &view.cluster,
+        primary,
+        healthy: view.nodes.iter().filter(|node| node.health == Health::Healthy).count(),
+        nodes: view.nodes.len(),
+        regions,
+        lag: view.nodes.iter().filter(|node| node.role != Role::Primary).filter_map(lag).max(),
+        ackers: view.nodes.iter().filter(|node| node.acker).count(),
+        problem: view.problems.first().map(String::as_str),
+        operations,
+        runs,
+    }
+}
+
+/// How far an operation is, as steps that are over of those that are known.
+pub(crate) fn progress(operation: &Operation) -> String {
+    let over = operation.steps.iter().filter(|step| step.ended.is_some()).count();
+    match operation.steps.last() {
+        Some(last) => format!("{over}/{}: {}", operation.steps.len(), last.title),
+        None => "begins".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use firedrill_model::cluster::{Endpoint, Policy};
+    use firedrill_model::{Generation, Timestamp};
+
+    fn view(name: &str, primary: Option<Health>, redundant: bool) -> ClusterView {
+        let node = |node: &str, role, health| NodeView {
+            name: node.parse().expect("a name"),
+            host: format!("host-{node}").parse().expect("a name"),
+            region: "east".parse().expect("a name"),
+            endpoint: Endpoint { address: "10.0.0.1".parse().expect("an address"), port: 3306 },
+            role,
+            health,
+            reason: String::new(),
+            acker: role == Role::Replica,
+            behind: None,
+            observation: None,
+            observed_at: None,
+        };
+        ClusterView {
+            cluster: name.parse().expect("a name"),
+            generation: Generation(1),
+            primary: primary.map(|_| "n1".parse().expect("a name")),
+            route: None,
+            nodes: vec![
+                node("n1", Role::Primary, primary.unwrap_or(Health::Dead)),
+                node("n2", Role::Replica, Health::Healthy),
+            ],
+            operations: Vec::new(),
+            fully_redundant: redundant,
+            problems: if redundant { Vec::new() } else { vec![format!("{name} lacks a replica")] },
+            policy: Policy::default(),
+            at: Timestamp(0),
+        }
+    }
+
+    fn names<'a>(fleet: &Fleet<'a>) -> Vec<&'a str> {
+        fleet.rows.iter().map(|row| row.cluster.as_str()).collect()
+    }
+
+    #[test]
+    fn who_needs_somebody_comes_first() {
+        let views = [
+            view("a-well", Some(Health::Healthy), true),
+            view("b-down", None, false),
+            view("c-short", Some(Health::Healthy), false),
+            view("d-dead", Some(Health::Dead), false),
+        ];
+        let all = fleet(&views, &[], &[], &FleetQuery::default());
+        assert_eq!(names(&all), ["b-down", "d-dead", "c-short", "a-well"]);
+        assert_eq!((all.clusters, all.down, all.short, all.busy, all.found), (4, 2, 1, 0, 4));
+        let attention = FleetQuery { attention: true, ..FleetQuery::default() };
+        assert_eq!(names(&fleet(&views, &[], &[], &attention)), ["b-down", "d-dead", "c-short"]);
+        let search = FleetQuery { q: " LACKS ".to_owned(), ..FleetQuery::default() };
+        assert_eq!(fleet(&views, &[], &[], &search).found, 3, "what is wrong is looked at too");
+        let search = FleetQuery { q: "c-".to_owned(), ..FleetQuery::default() };
+        assert_eq!(names(&fleet(&views, &[], &[], &search)), ["c-short"]);
+    }
+
+    /// What the first page may weigh over the wire; nothing is compressed.
+    const PAGE_BYTES_MAX: usize = 100 << 10;
+
+    #[test]
+    fn the_first_page_of_a_thousand_clusters_is_small_and_says_what_is_wrong() {
+        let mut clusters: Vec<ClusterView> =
+            (0..1000).map(|number| view(&format!("c{number:04}"), Some(Health::Healthy), true)).collect();
+        clusters[977] = view("c0977", None, false);
+        clusters[977].problems = vec!["<b>no & primary</b>".to_owned()];
+        for cluster in &mut clusters {
+            let second = cluster.nodes[1].clone();
+            cluster.nodes.extend([second.clone(), second.clone(), second.clone(), second]);
+        }
+        let page = crate::pages::Overview {
+            status: firedrill_api::http::Status {
+                version: "0".to_owned(),
+                pid: 1,
+                started: Timestamp(0),
+                halted: None,
+                running: Vec::new(),
+                epoch: None,
+            },
+            clusters,
+            query: FleetQuery { q: "\"><script>".to_owned(), ..FleetQuery::default() },
+            operations_under_way: Vec::new(),
+            runs_under_way: Vec::new(),
+            operations: Vec::new(),
+            runs: Vec::new(),
+            hosts: Vec::new(),
+            library: Vec::new(),
+            timeline: Vec::new(),
+        };
+        let nothing = crate::pages::overview(&page);
+        assert!(!nothing.contains("\"><script>") && nothing.contains("No cluster is like that"), "{nothing}");
+        let all = crate::pages::overview(&crate::pages::Overview { query: FleetQuery::default(), ..page });
+        assert!(all.len() < PAGE_BYTES_MAX, "{} bytes", all.len());
+        let (first, second) = (all.find("c0977").expect("it is on the page"), all.find("c0000").expect("so is this"));
+        assert!(first < second, "who needs somebody comes first");
+        assert!(all.contains("page 1 of 20") && all.contains("1 without a primary") && !all.contains("<b>no &"));
+    }
+
+    #[test]
+    fn a_thousand_clusters_are_cut_into_pages_and_no_page_is_out_of_reach() {
+        let views: Vec<ClusterView> =
+            (0..1000).map(|number| view(&format!("c{number:04}"), Some(Health::Healthy), true)).collect();
+        let first = fleet(&views, &[], &[], &FleetQuery::default());
+        assert_eq!((first.rows.len(), first.page, first.pages), (ROWS, 1, 20));
+        let beyond = FleetQuery { page: 999, ..FleetQuery::default() };
+        let last = fleet(&views, &[], &[], &beyond);
+        assert_eq!((last.page, names(&last).last().copied()), (20, Some("c0999")));
+        assert_eq!(fleet(&[], &[], &[], &beyond).pages, 1);
+    }
+}
