@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// After the shutdown was asked for, what has not ended by itself is cut off.
-const SHUTDOWN_WITHIN: Duration = Duration::from_secs(5);
+pub(crate) const SHUTDOWN_WITHIN: Duration = Duration::from_secs(5);
 
 /// Runs a server until the shutdown.
 ///

@@ -18,7 +18,7 @@ use crate::error::StartError;
 use crate::http;
 use crate::problem::chain;
 use crate::server::Server;
-use crate::start::{Begun, begin, listen, local_address, prepare, serve_http};
+use crate::start::{Begun, SHUTDOWN_WITHIN, begin, listen, local_address, prepare, serve_http};
 use firedrill_store::{Acting, Contender, Epoch, Lease, PostgresUrl, Store, StoreError};
 use front::{Front, Phase};
 use std::net::SocketAddr;
@@ -88,8 +88,10 @@ pub async fn contend(
         let _lock = lock;
         let ended = contest.run().await;
         serving.cancel();
-        // It logs its own end; a panic there is nothing that would be left undone.
-        drop(served.await);
+        // Callers that never end theirs must not keep the process.
+        if tokio::time::timeout(SHUTDOWN_WITHIN, served).await.is_err() {
+            tracing::warn!("not every caller was done within {SHUTDOWN_WITHIN:?} of the shutdown; cut off");
+        }
         ended
     });
     Ok(Contending { http, acting, task })
