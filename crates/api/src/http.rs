@@ -408,4 +408,9 @@ pub enum Live {
         /// As in the list.
         entry: RunEntry,
     },
+    /// Everything was halted, or starts are allowed again.
+    Halt {
+        /// Why starts are blocked, when they are.
+        reason: Option<String>,
+    },
 }

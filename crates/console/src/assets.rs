@@ -9,12 +9,19 @@ pub struct Asset {
     pub bytes: &'static [u8],
 }
 
-pub(crate) const STYLE: &str = include_str!("../assets/firedrill.css");
-pub(crate) const CHARTS: &str = include_str!("../assets/charts.js");
+/// One file for each part of the console; a page's own comes last.
+pub(crate) const STYLE: &str = concat!(include_str!("../assets/css/base.css"));
+pub(crate) const CHARTS: &str = include_str!("../assets/js/charts.js");
 pub(crate) const UPLOT: &str = include_str!("../assets/vendor/uplot.min.js");
 pub(crate) const UPLOT_STYLE: &str = include_str!("../assets/vendor/uplot.min.css");
-const HTMX: &str = include_str!("../assets/vendor/htmx.min.js");
-const HTMX_SSE: &str = include_str!("../assets/vendor/htmx-sse.min.js");
+const THEME: &str = include_str!("../assets/js/theme.js");
+/// What every page needs, in the order in which the one uses the other.
+const CONSOLE: &str = concat!(
+    include_str!("../assets/js/live.js"),
+    include_str!("../assets/js/times.js"),
+    include_str!("../assets/js/keys.js"),
+);
+const IDIOMORPH: &str = include_str!("../assets/vendor/idiomorph.min.js");
 
 /// The file of that name below `/assets/`.
 #[must_use]
@@ -24,8 +31,9 @@ pub fn get(name: &str) -> Option<Asset> {
         "uplot.min.css" => ("text/css; charset=utf-8", UPLOT_STYLE),
         "charts.js" => ("text/javascript; charset=utf-8", CHARTS),
         "uplot.min.js" => ("text/javascript; charset=utf-8", UPLOT),
-        "htmx.min.js" => ("text/javascript; charset=utf-8", HTMX),
-        "htmx-sse.min.js" => ("text/javascript; charset=utf-8", HTMX_SSE),
+        "theme.js" => ("text/javascript; charset=utf-8", THEME),
+        "console.js" => ("text/javascript; charset=utf-8", CONSOLE),
+        "idiomorph.min.js" => ("text/javascript; charset=utf-8", IDIOMORPH),
         _ => return None,
     };
     Some(Asset { media_type, bytes: text.as_bytes() })

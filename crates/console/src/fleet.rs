@@ -253,9 +253,10 @@ mod tests {
             library: Vec::new(),
             timeline: Vec::new(),
         };
-        let nothing = crate::pages::overview(&page);
+        let frame = crate::Frame::shown_to(firedrill_model::access::Role::Operator);
+        let nothing = crate::pages::overview(&frame, &page);
         assert!(!nothing.contains("\"><script>") && nothing.contains("No cluster is like that"), "{nothing}");
-        let all = crate::pages::overview(&crate::pages::Overview { query: FleetQuery::default(), ..page });
+        let all = crate::pages::overview(&frame, &crate::pages::Overview { query: FleetQuery::default(), ..page });
         assert!(all.len() < PAGE_BYTES_MAX, "{} bytes", all.len());
         let (first, second) = (all.find("c0977").expect("it is on the page"), all.find("c0000").expect("so is this"));
         assert!(first < second, "who needs somebody comes first");

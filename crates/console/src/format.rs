@@ -32,6 +32,39 @@ pub(crate) fn date(at: Timestamp) -> String {
     format!("{year:04}-{month:02}-{day:02} {}", clock(at))
 }
 
+/// As `2026-11-23T01:19:29.250Z`, for scripts.
+pub(crate) fn instant(at: Timestamp) -> String {
+    let text = date(at);
+    let (day, clock) = (&text[..10], &text[11..19]);
+    format!("{day}T{clock}.{:03}Z", at.millis().rem_euclid(1000))
+}
+
+/// The clock time as an element that a script turns into the reader's zone.
+pub(crate) fn clock_time(at: Timestamp) -> Markup {
+    element("clock", at, &clock(at))
+}
+
+/// The date and the clock time, likewise.
+pub(crate) fn date_time(at: Timestamp) -> Markup {
+    element("date", at, &date(at))
+}
+
+fn element(form: &str, at: Timestamp, text: &str) -> Markup {
+    Markup(format!(r#"<time datetime="{}" data-form="{form}">{text}</time>"#, instant(at)))
+}
+
+/// Text that is markup already. Made in this module alone, of nothing that comes from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Markup(String);
+
+impl std::fmt::Display for Markup {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl askama::filters::HtmlSafe for Markup {}
+
 /// With thin groups of three digits: `12 345`.
 pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -103,6 +136,10 @@ mod tests {
         assert_eq!(date(Timestamp(0)), "1970-01-01 00:00:00 UTC");
         assert_eq!(date(Timestamp(1_795_396_769_000_000)), "2026-11-23 01:19:29 UTC");
         assert_eq!(date(Timestamp(951_782_400_000_000)), "2000-02-29 00:00:00 UTC");
+        assert_eq!(
+            clock_time(Timestamp(1_795_396_769_250_000)).to_string(),
+            r#"<time datetime="2026-11-23T01:19:29.250Z" data-form="clock">01:19:29 UTC</time>"#
+        );
     }
 
     #[test]

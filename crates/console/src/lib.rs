@@ -9,7 +9,11 @@ mod chart;
 pub mod evidence;
 mod fleet;
 mod format;
+mod frame;
 pub mod pages;
 mod phases;
 pub mod report;
 pub mod summary;
+
+pub(crate) use firedrill_model::access::Action;
+pub use frame::{Frame, Place};

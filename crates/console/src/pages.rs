@@ -1,13 +1,13 @@
 //! The live pages. Each is a whole page; its parts that change carry an id and are fetched again from the same address
-//! when the live stream says so (htmx picks the part by its id), so there is one template per thing shown.
+//! when the live stream says so (`live.js` picks the parts by their ids), so there is one template per thing shown.
 
 use crate::chart::ChartData;
 use crate::fleet::{self, Fleet};
 use crate::format;
+use crate::frame::Frame;
 use crate::phases::{Lane, WIDTH, lane};
 use askama::Template;
-use firedrill_api::access::Me;
-use firedrill_api::http::{ExperimentEntry, HostView, RunEntry, Status};
+use firedrill_api::http::{ExperimentEntry, HostView, Problem, RunEntry, Status};
 use firedrill_model::report::RunReport;
 use firedrill_model::{ClusterView, Operation, TimelineEvent};
 
@@ -41,24 +41,22 @@ pub struct Overview {
 #[derive(Template)]
 #[template(path = "overview.html")]
 struct OverviewPage<'a> {
-    title: &'a str,
-    halted: Option<&'a str>,
+    frame: &'a Frame,
     page: &'a Overview,
     fleet: Fleet<'a>,
 }
 
 /// The first page: everything at a glance, halt and start.
 #[must_use]
-pub fn overview(page: &Overview) -> String {
+pub fn overview(frame: &Frame, page: &Overview) -> String {
     let fleet = fleet::fleet(&page.clusters, &page.operations_under_way, &page.runs_under_way, &page.query);
-    finish(OverviewPage { title: "Fleet", halted: page.status.halted.as_deref(), page, fleet }.render())
+    finish(OverviewPage { frame, page, fleet }.render())
 }
 
 #[derive(Template)]
 #[template(path = "cluster.html")]
 struct ClusterPage<'a> {
-    title: &'a str,
-    halted: Option<&'a str>,
+    frame: &'a Frame,
     cluster: &'a ClusterView,
     operations: &'a [Operation],
     timeline: &'a [TimelineEvent],
@@ -66,20 +64,14 @@ struct ClusterPage<'a> {
 
 /// One cluster: nodes, operations (newest first), timeline (newest first).
 #[must_use]
-pub fn cluster(
-    halted: Option<&str>,
-    cluster: &ClusterView,
-    operations: &[Operation],
-    timeline: &[TimelineEvent],
-) -> String {
-    finish(ClusterPage { title: cluster.cluster.as_str(), halted, cluster, operations, timeline }.render())
+pub fn cluster(frame: &Frame, cluster: &ClusterView, operations: &[Operation], timeline: &[TimelineEvent]) -> String {
+    finish(ClusterPage { frame, cluster, operations, timeline }.render())
 }
 
 #[derive(Template)]
 #[template(path = "run.html")]
 struct RunPage<'a> {
-    title: &'a str,
-    halted: Option<&'a str>,
+    frame: &'a Frame,
     report: &'a RunReport,
     chart_json: String,
     live: bool,
@@ -87,30 +79,23 @@ struct RunPage<'a> {
 
 /// One run, live while it runs.
 #[must_use]
-pub fn run(halted: Option<&str>, report: &RunReport) -> String {
-    let page = RunPage {
-        title: &report.experiment.title,
-        halted,
-        report,
-        chart_json: ChartData::of(report).json(),
-        live: report.ended.is_none(),
-    };
+pub fn run(frame: &Frame, report: &RunReport) -> String {
+    let page = RunPage { frame, report, chart_json: ChartData::of(report).json(), live: report.ended.is_none() };
     finish(page.render())
 }
 
 #[derive(Template)]
 #[template(path = "operation.html")]
 struct OperationPage<'a> {
-    title: &'a str,
-    halted: Option<&'a str>,
+    frame: &'a Frame,
     operation: &'a Operation,
     lane: Option<Lane>,
 }
 
 /// One operation with its phases and steps.
 #[must_use]
-pub fn operation(halted: Option<&str>, operation: &Operation) -> String {
-    let page = OperationPage { title: &operation.id.0, halted, operation, lane: lane(operation) };
+pub fn operation(frame: &Frame, operation: &Operation) -> String {
+    let page = OperationPage { frame, operation, lane: lane(operation) };
     finish(page.render())
 }
 
@@ -142,15 +127,30 @@ pub fn logged_in(next: &str) -> String {
 }
 
 #[derive(Template)]
-#[template(path = "who.html")]
-struct Who<'a> {
-    me: &'a Me,
+#[template(path = "problem.html")]
+struct ProblemPage<'a> {
+    title: &'a str,
+    problem: &'a Problem,
+    page: &'a str,
 }
 
-/// The part of every page that says who looks at it.
+/// What is shown instead of a page when something was not done: what happened and what to do next. `page` is the address
+/// of what the code means.
 #[must_use]
-pub fn who(me: &Me) -> String {
-    finish(Who { me }.render())
+pub fn problem(title: &str, problem: &Problem, page: &str) -> String {
+    finish(ProblemPage { title, problem, page }.render())
+}
+
+#[derive(Template)]
+#[template(path = "explained.html")]
+struct ExplainedPage<'a> {
+    text: &'a str,
+}
+
+/// What an error code means: its page, which is Markdown and made to be read as it is.
+#[must_use]
+pub fn explained(text: &str) -> String {
+    finish(ExplainedPage { text }.render())
 }
 
 /// Rendering can only fail when a formatter does, which ours never do; if it ever happens, the page says so.

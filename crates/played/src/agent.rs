@@ -47,16 +47,21 @@ pub fn obliging() -> Script {
     })
 }
 
-/// Puts faults in place and takes them out again, at once. `seen` is told of each change.
+/// Puts faults in place and takes them out again, at once; after a halt it refuses them, as an agent does. `seen` is
+/// told of each change.
 #[must_use]
 pub fn willing(host: HostName, seen: impl Fn(&AttackReport) + Send + 'static) -> Script {
     let mut specs: Vec<AttackSpec> = Vec::new();
+    let mut halted = false;
     Box::new(move |order| {
         let told = |report: AttackReport| {
             seen(&report);
             report
         };
         Some(Ok(match order {
+            Order::Inject { attack } if halted => {
+                Answer::Attack { report: told(report(&host, attack, AttackState::Refused)) }
+            }
             Order::Inject { attack } => {
                 specs.push(attack.clone());
                 Answer::Attack { report: told(report(&host, attack, AttackState::Active)) }
@@ -67,7 +72,12 @@ pub fn willing(host: HostName, seen: impl Fn(&AttackReport) + Send + 'static) ->
                 }
                 None => Answer::Done,
             },
+            Order::Resume => {
+                halted = false;
+                Answer::Done
+            }
             Order::Halt { .. } => {
+                halted = true;
                 let out = specs.drain(..).map(|spec| told(report(&host, &spec, AttackState::Undone)));
                 Answer::Halted { reports: out.collect() }
             }

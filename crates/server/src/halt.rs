@@ -5,7 +5,7 @@ use crate::fleet::Call;
 use crate::problem::store_failed;
 use crate::server::Server;
 use crate::{access, attacks};
-use firedrill_api::http::{Done, Halted, Problem};
+use firedrill_api::http::{Done, Halted, Live, Problem};
 use firedrill_api::link::{Answer, Order};
 use firedrill_model::attack::{AttackReport, AttackState};
 use firedrill_model::message::Topic;
@@ -30,6 +30,7 @@ pub async fn halt(server: &Server, reason: &str) -> Result<Halted, Problem> {
     let began = now();
     // Before anything else, so that nothing begins behind the halt.
     server.set_halted(Some(reason));
+    server.live.send(Live::Halt { reason: Some(reason.to_owned()) });
     let runs = server.runs.halt_all(reason);
     let known: Vec<HostName> = server.fleet.records().into_iter().map(|record| record.name).collect();
     // The store may be busy: nobody waits for it before the faults come out.
@@ -98,6 +99,7 @@ pub async fn resume(server: &Server, reason: &str) -> Result<Done, Problem> {
     let was = server.halted();
     server.store.clear_halt().await.map_err(|error| store_failed(&error))?;
     server.set_halted(None);
+    server.live.send(Live::Halt { reason: None });
     let hosts = server.fleet.connected();
     let answers =
         join_all(hosts.iter().map(|host| server.fleet.call(host, Call::new(Order::Resume, RESUME_WITHIN)))).await;

@@ -171,10 +171,12 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let (status, code) = (status(&self.0), self.0.code.clone());
         let page = error_pages::address(&code);
-        let details = Details { page, title: error_pages::title(&code), status: status.as_u16(), problem: self.0 };
+        let details =
+            Details { page, title: error_pages::title(&code), status: status.as_u16(), problem: self.0.clone() };
         let mut response = (status, Json(details)).into_response();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         response.extensions_mut().insert(ProblemCode(code));
+        response.extensions_mut().insert(Shown(self.0));
         response
     }
 }
@@ -197,6 +199,10 @@ impl OperationOutput for Failure {
 /// The code of the problem in an answer, for those who have only the answer.
 #[derive(Debug, Clone)]
 pub(crate) struct ProblemCode(pub(crate) String);
+
+/// The problem in an answer, for pages.
+#[derive(Debug, Clone)]
+pub(crate) struct Shown(pub(crate) Problem);
 
 fn status(problem: &Problem) -> StatusCode {
     match problem.code.as_str() {

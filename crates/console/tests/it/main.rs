@@ -3,10 +3,18 @@
 mod evidence;
 mod fixture;
 
-use firedrill_console::{pages, report, summary};
+use firedrill_api::access::Me;
+use firedrill_console::{Frame, Place, pages, report, summary};
 use firedrill_model::Span;
+use firedrill_model::access::{Grant, Role};
 use firedrill_model::probe::ProbeState;
 use firedrill_model::report::{Aborted, ProbeSeries, ProbeValue};
+
+fn frame(halted: Option<&str>) -> Frame {
+    let grants = vec![Grant::everywhere(Role::Operator)];
+    let me = Me { name: "ada".to_owned(), open: false, grants, token: None };
+    Frame { title: "A <page>".to_owned(), place: Place::Runs, me, halted: halted.map(str::to_owned) }
+}
 
 #[test]
 fn the_report_needs_nothing_else() {
@@ -24,7 +32,7 @@ fn text_from_outside_cannot_become_markup() {
     let mut run = fixture::failed_run();
     run.reasons = vec!["<script>alert(1)</script>".into()];
     run.timeline[0].text = "</script><script>alert(2)</script>".into();
-    for html in [report::html(&run), pages::run(None, &run)] {
+    for html in [report::html(&run), pages::run(&frame(None), &run)] {
         assert!(!html.contains("<script>alert"), "a reason or an event's text became a script");
     }
 }
@@ -79,14 +87,14 @@ fn a_running_run_is_live_and_a_finished_one_is_not() {
     let finished = fixture::failed_run();
     let mut running = finished.clone();
     (running.ended, running.verdict, running.ledger) = (None, None, None);
-    assert!(pages::run(None, &running).contains("data-live=\"r-1\""));
-    assert!(!pages::run(None, &finished).contains("data-live"));
+    assert!(pages::run(&frame(None), &running).contains("data-run=\"r-1\""));
+    assert!(!pages::run(&frame(None), &finished).contains("data-run"));
 }
 
 #[test]
 fn a_halted_server_says_so_on_every_page() {
     let run = fixture::failed_run();
-    let page = pages::operation(Some("too hot"), &run.operations[0]);
-    assert!(page.contains("halted: too hot") && page.contains("Resume"));
+    let page = pages::operation(&frame(Some("too hot")), &run.operations[0]);
+    assert!(page.contains("nothing starts.</b> too hot") && page.contains("Allow starts again"));
     assert!(page.contains("drain"));
 }

@@ -149,7 +149,7 @@ fn not_too_often(server: &Server, known: &Known, action: Action) -> Result<(), P
 }
 
 fn is_for_a_browser(request: &Request, rule: &Rule) -> bool {
-    request.method() == Method::GET && !rule.path.starts_with("/api/") && rule.path != "/who"
+    request.method() == Method::GET && !rule.path.starts_with("/api/")
 }
 
 fn to_the_log_in(request: &Request) -> Response {

@@ -185,7 +185,6 @@ pub const RULES: &[Rule] = &[
     may("GET", "/operations/{operation}", View, Operation),
     may("POST", "/halt", Stop, Somewhere),
     may("POST", "/halt/resume", Operate, Everything),
-    may("GET", "/who", Own, Somewhere),
     public("GET", "/login"),
     public("POST", "/login"),
     public("GET", "/login/openid"),

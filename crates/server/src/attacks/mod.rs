@@ -89,6 +89,8 @@ async fn reserve(
 ) -> Result<Vec<(Aim, AttackRecord)>, Problem> {
     let Prepared { aims, seed, .. } = prepared;
     let _one_at_a_time = server.starting.lock().await;
+    // Others were waited for, and a halt may have come meanwhile.
+    refuse_when_halted(server)?;
     let wanted = wanted(cluster, attack, &aims, run, asked);
     guards::admit(server, &wanted).await?;
     let run = wanted.run.map(|run| run.run);
@@ -212,6 +214,12 @@ fn preparing(aim: &Aim) -> AttackReport {
 
 async fn inject(server: &Server, record: AttackRecord, aim: Aim, duration: Span) -> AttackReport {
     let preparing = record.report.clone();
+    // Storing took its time. An order that is on its way when a halt comes is refused by the agent.
+    if let Err(problem) = refuse_when_halted(server) {
+        let report = AttackReport { state: AttackState::Refused, at: now(), evidence: problem.message, ..preparing };
+        changes::keep(server, AttackRecord { report: report.clone(), ..record }).await;
+        return report;
+    }
     let id = preparing.id.clone();
     let (fault, node) = (aim.fault.clone(), aim.node.clone());
     let spec = AttackSpec { id, fault, node, duration, severs_server: aim.severs_server };

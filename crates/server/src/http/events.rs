@@ -22,6 +22,7 @@ use firedrill_store::TimelineFilter;
 use futures_util::stream;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::json;
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -35,6 +36,10 @@ pub(super) struct Query {
     after: Option<u64>,
     cluster: Option<ClusterName>,
     run: Option<String>,
+    /// Say only what has changed: of clusters, operations and runs no more than their names, and nothing of what is true
+    /// at the beginning.
+    #[serde(default)]
+    brief: bool,
 }
 
 /// `GET /events`.
@@ -52,8 +57,10 @@ pub(super) async fn stream(
         None => *newest.borrow(),
     };
     let filter = TimelineFilter { cluster: query.cluster, run: query.run.map(RunId) };
-    let ready = present(&server, &filter, &acting);
-    let watcher = Watcher { live: server.live.subscribe(), newest, after, unread: true, filter, ready, server, acting };
+    let live = server.live.subscribe();
+    let brief = query.brief;
+    let ready = if brief { VecDeque::new() } else { present(&server, &filter, &acting) };
+    let watcher = Watcher { live, newest, after, unread: true, filter, ready, brief, server, acting };
     let events = stream::unfold(watcher, |mut watcher| async move {
         let event = watcher.next().await?;
         Some((Ok::<_, Infallible>(event), watcher))
@@ -105,6 +112,7 @@ struct Watcher {
     after: u64,
     /// There may be lines behind it.
     unread: bool,
+    brief: bool,
     acting: Acting,
 }
 
@@ -113,7 +121,7 @@ impl Watcher {
     async fn next(&mut self) -> Option<Event> {
         loop {
             if let Some(live) = self.ready.pop_front() {
-                return event(&live);
+                return event(&live, self.brief);
             }
             if self.unread {
                 self.read_timeline().await?;
@@ -156,14 +164,14 @@ fn may_see(acting: &Acting, live: &Live) -> bool {
         Live::Cluster { view } => acting.sees(Some(&view.cluster)),
         Live::Operation { operation } => acting.sees(Some(&operation.cluster)),
         Live::Run { entry } => acting.sees(Some(&entry.cluster)),
-        Live::Sample { .. } => true,
+        Live::Sample { .. } | Live::Halt { .. } => true,
     }
 }
 
 /// Whether a message is for that watcher. Lines of the timeline are filtered by the store.
 fn concerns(filter: &TimelineFilter, live: &Live) -> bool {
     let (cluster, run) = match live {
-        Live::Timeline { .. } => return true,
+        Live::Timeline { .. } | Live::Halt { .. } => return true,
         Live::Cluster { view } => (Some(&view.cluster), None),
         Live::Operation { operation } => (Some(&operation.cluster), None),
         Live::Sample { run, .. } => (None, Some(run)),
@@ -176,15 +184,22 @@ fn concerns(filter: &TimelineFilter, live: &Live) -> bool {
 }
 
 /// Named after the kind of message, so that a page can listen to one kind; only lines of the timeline have a number.
-fn event(live: &Live) -> Option<Event> {
+fn event(live: &Live, brief: bool) -> Option<Event> {
     let (kind, id) = match live {
         Live::Timeline { event } => ("timeline", Some(event.sequence)),
         Live::Cluster { .. } => ("cluster", None),
         Live::Operation { .. } => ("operation", None),
         Live::Sample { .. } => ("sample", None),
         Live::Run { .. } => ("run", None),
+        Live::Halt { .. } => ("halt", None),
     };
-    let event = Event::default().event(kind).json_data(live);
+    let event = Event::default().event(kind);
+    let event = match live {
+        Live::Cluster { view } if brief => event.json_data(json!({ "cluster": view.cluster })),
+        Live::Operation { operation } if brief => event.json_data(json!({ "operation": operation.id })),
+        Live::Run { entry } if brief => event.json_data(json!({ "run": entry.run })),
+        live => event.json_data(live),
+    };
     let event = event.inspect_err(|error| tracing::error!(%error, "a live message cannot be written as JSON")).ok()?;
     Some(match id {
         Some(id) => event.id(id.to_string()),

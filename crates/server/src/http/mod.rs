@@ -46,6 +46,7 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
     routes()
         .gated(&server)
         .fallback(unknown)
+        .layer(middleware::from_fn(pages::as_pages))
         .layer(middleware::from_fn_with_state(Arc::clone(&server), origin::check))
         .layer(middleware::from_fn_with_state(Arc::clone(&server), headers::strict))
         .layer(middleware::from_fn_with_state(Arc::clone(&server), traces::call))

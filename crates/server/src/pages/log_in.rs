@@ -66,12 +66,6 @@ pub(super) async fn log_out(State(server): State<Arc<Server>>, acting: Acting) -
     Ok(([(SET_COOKIE, over)], Redirect::to("/login")).into_response())
 }
 
-/// `GET /who`: the part of every page that says who looks.
-pub(super) async fn who(State(server): State<Arc<Server>>, acting: Acting) -> Html<String> {
-    let me = access::me(&server, &acting);
-    Html(pages::who(&me))
-}
-
 pub(super) fn cookie(tls: bool, session: &LoggedIn) -> String {
     cookie_line(tls, &session.token, session.expires.since(now()).duration().as_secs())
 }

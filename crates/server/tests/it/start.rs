@@ -61,7 +61,7 @@ async fn pages_and_assets_are_served() {
     let http = reqwest::Client::builder().tls_certs_only([]).no_proxy();
     firedrill_api::client::install_crypto();
     let http = http.build().expect("a client");
-    for (path, media_type) in [("/", "text/html"), ("/assets/htmx.min.js", "text/javascript")] {
+    for (path, media_type) in [("/", "text/html"), ("/assets/console.js", "text/javascript")] {
         let answer = http.get(fixture.http(path)).send().await.expect("an answer");
         assert!(answer.status().is_success(), "{path}");
         let seen = answer.headers()["content-type"].to_str().expect("text").to_owned();

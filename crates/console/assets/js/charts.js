@@ -51,7 +51,7 @@
   if (lags.length) charts.push(chart("Transactions behind the primary", "count", lags));
   addEventListener("resize", () => charts.forEach(({ plot }) => plot.setSize({ width: root.clientWidth, height: 200 })));
 
-  const run = root.dataset.live;
+  const run = root.dataset.run;
   if (!run) return;
   const millis = (span) => span === null || span === undefined ? null : span
     .split(" ").reduce((sum, part) => {
@@ -59,10 +59,8 @@
       const factors = { ns: 1e-6, us: 1e-3, "µs": 1e-3, ms: 1, s: 1e3, m: 6e4, h: 3.6e6 };
       return sum + Number(number) * (factors[unit] ?? 1e3);
     }, 0);
-  const stream = new EventSource("/api/v1/events?run=" + encodeURIComponent(run));
   let dirty = false;
-  stream.addEventListener("sample", (message) => {
-    const { run: of, sample, lags: behind } = JSON.parse(message.data);
+  firedrill.on("sample", ({ run: of, sample, lags: behind }) => {
     if (of !== run) return;
     const seconds = millis(sample.over) / 1000 || 1;
     data.t.push(sample.at / 1e6 - data.origin / 1e3);
