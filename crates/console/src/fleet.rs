@@ -4,6 +4,7 @@
 use firedrill_api::http::RunEntry;
 use firedrill_model::{ClusterName, ClusterView, Health, NodeView, Operation, Role, Span};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 
 /// Clusters on one page: two screens of rows.
 const ROWS: usize = 50;
@@ -72,6 +73,8 @@ pub(crate) struct Row<'a> {
     pub(crate) problem: Option<&'a str>,
     pub(crate) operations: Vec<&'a Operation>,
     pub(crate) runs: Vec<&'a RunEntry>,
+    /// Faults that are in place, or on their way.
+    pub(crate) attacks: usize,
 }
 
 /// The part of the fleet that a page shows.
@@ -90,14 +93,30 @@ pub(crate) struct Fleet<'a> {
     pub(crate) pages: usize,
 }
 
-/// Sorts and cuts. `operations` and `runs` are those under way.
-pub(crate) fn fleet<'a>(
-    views: &'a [ClusterView],
-    operations: &'a [Operation],
-    runs: &'a [RunEntry],
-    query: &FleetQuery,
-) -> Fleet<'a> {
-    let all: Vec<Row<'a>> = views.iter().map(|view| row(view, operations, runs)).collect();
+impl<'a> Fleet<'a> {
+    /// The only cluster that there is, so that nobody has to choose it.
+    pub(crate) fn only(&self) -> Option<&'a ClusterName> {
+        match self.rows.as_slice() {
+            [row] if self.clusters == 1 => Some(row.cluster),
+            _ => None,
+        }
+    }
+}
+
+/// What goes on in the fleet.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct UnderWay {
+    /// Operations of keepers.
+    pub operations: Vec<Operation>,
+    /// Runs.
+    pub runs: Vec<RunEntry>,
+    /// How many faults are in place, or on their way, by cluster.
+    pub attacks: BTreeMap<ClusterName, usize>,
+}
+
+/// Sorts and cuts.
+pub(crate) fn fleet<'a>(views: &'a [ClusterView], under_way: &'a UnderWay, query: &FleetQuery) -> Fleet<'a> {
+    let all: Vec<Row<'a>> = views.iter().map(|view| row(view, under_way)).collect();
     let count = |need| all.iter().filter(|row| row.need == need).count();
     let (clusters, down, short, busy) = (all.len(), count(Need::Down), count(Need::Short), count(Need::Busy));
     let wanted = query.q.trim().to_lowercase();
@@ -123,9 +142,10 @@ fn matches(view: &ClusterView, wanted: &str) -> bool {
         || view.nodes.iter().any(|node| has(node.name.as_str()) || has(node.host.as_str()) || has(node.region.as_str()))
 }
 
-fn row<'a>(view: &'a ClusterView, operations: &'a [Operation], runs: &'a [RunEntry]) -> Row<'a> {
-    let operations: Vec<&Operation> = operations.iter().filter(|one| one.cluster == view.cluster).collect();
-    let runs: Vec<&RunEntry> = runs.iter().filter(|run| run.cluster == view.cluster).collect();
+fn row<'a>(view: &'a ClusterView, under_way: &'a UnderWay) -> Row<'a> {
+    let attacks = under_way.attacks.get(&view.cluster).copied().unwrap_or_default();
+    let operations: Vec<&Operation> = under_way.operations.iter().filter(|one| one.cluster == view.cluster).collect();
+    let runs: Vec<&RunEntry> = under_way.runs.iter().filter(|run| run.cluster == view.cluster).collect();
     let primary = view.primary.as_ref().and_then(|name| view.nodes.iter().find(|node| node.name == *name));
     let takes_writes = primary.is_some_and(|node| matches!(node.health, Health::Healthy | Health::Suspect));
     let mut regions: Vec<&str> = view.nodes.iter().map(|node| node.region.as_str()).collect();
@@ -135,7 +155,7 @@ fn row<'a>(view: &'a ClusterView, operations: &'a [Operation], runs: &'a [RunEnt
     Row {
         need: match () {
             () if !takes_writes => Need::Down,
-            () if view.fully_redundant && operations.is_empty() && runs.is_empty() => Need::Well,
+            () if view.fully_redundant && operations.is_empty() && runs.is_empty() && attacks == 0 => Need::Well,
             () if view.fully_redundant => Need::Busy,
             () => Need::Short,
         },
@@ -149,6 +169,7 @@ fn row<'a>(view: &'a ClusterView, operations: &'a [Operation], runs: &'a [RunEnt
         problem: view.problems.first().map(String::as_str),
         operations,
         runs,
+        attacks,
     }
 }
 
@@ -204,21 +225,22 @@ mod tests {
 
     #[test]
     fn who_needs_somebody_comes_first() {
+        let quiet = UnderWay::default();
         let views = [
             view("a-well", Some(Health::Healthy), true),
             view("b-down", None, false),
             view("c-short", Some(Health::Healthy), false),
             view("d-dead", Some(Health::Dead), false),
         ];
-        let all = fleet(&views, &[], &[], &FleetQuery::default());
+        let all = fleet(&views, &quiet, &FleetQuery::default());
         assert_eq!(names(&all), ["b-down", "d-dead", "c-short", "a-well"]);
         assert_eq!((all.clusters, all.down, all.short, all.busy, all.found), (4, 2, 1, 0, 4));
         let attention = FleetQuery { attention: true, ..FleetQuery::default() };
-        assert_eq!(names(&fleet(&views, &[], &[], &attention)), ["b-down", "d-dead", "c-short"]);
+        assert_eq!(names(&fleet(&views, &quiet, &attention)), ["b-down", "d-dead", "c-short"]);
         let search = FleetQuery { q: " LACKS ".to_owned(), ..FleetQuery::default() };
-        assert_eq!(fleet(&views, &[], &[], &search).found, 3, "what is wrong is looked at too");
+        assert_eq!(fleet(&views, &quiet, &search).found, 3, "what is wrong is looked at too");
         let search = FleetQuery { q: "c-".to_owned(), ..FleetQuery::default() };
-        assert_eq!(names(&fleet(&views, &[], &[], &search)), ["c-short"]);
+        assert_eq!(names(&fleet(&views, &quiet, &search)), ["c-short"]);
     }
 
     /// What the first page may weigh over the wire; nothing is compressed.
@@ -235,21 +257,11 @@ mod tests {
             cluster.nodes.extend([second.clone(), second.clone(), second.clone(), second]);
         }
         let page = crate::pages::Overview {
-            status: firedrill_api::http::Status {
-                version: "0".to_owned(),
-                pid: 1,
-                started: Timestamp(0),
-                halted: None,
-                running: Vec::new(),
-                epoch: None,
-            },
             clusters,
             query: FleetQuery { q: "\"><script>".to_owned(), ..FleetQuery::default() },
-            operations_under_way: Vec::new(),
-            runs_under_way: Vec::new(),
+            under_way: UnderWay::default(),
             operations: Vec::new(),
             runs: Vec::new(),
-            hosts: Vec::new(),
             library: Vec::new(),
             timeline: Vec::new(),
         };
@@ -265,13 +277,14 @@ mod tests {
 
     #[test]
     fn a_thousand_clusters_are_cut_into_pages_and_no_page_is_out_of_reach() {
+        let quiet = UnderWay::default();
         let views: Vec<ClusterView> =
             (0..1000).map(|number| view(&format!("c{number:04}"), Some(Health::Healthy), true)).collect();
-        let first = fleet(&views, &[], &[], &FleetQuery::default());
+        let first = fleet(&views, &quiet, &FleetQuery::default());
         assert_eq!((first.rows.len(), first.page, first.pages), (ROWS, 1, 20));
         let beyond = FleetQuery { page: 999, ..FleetQuery::default() };
-        let last = fleet(&views, &[], &[], &beyond);
+        let last = fleet(&views, &quiet, &beyond);
         assert_eq!((last.page, names(&last).last().copied()), (20, Some("c0999")));
-        assert_eq!(fleet(&[], &[], &[], &beyond).pages, 1);
+        assert_eq!(fleet(&[], &quiet, &beyond).pages, 1);
     }
 }

@@ -7,31 +7,25 @@ use crate::format;
 use crate::frame::Frame;
 use crate::phases::{Lane, WIDTH, lane};
 use askama::Template;
-use firedrill_api::http::{ExperimentEntry, HostView, Problem, RunEntry, Status};
+use firedrill_api::http::{ExperimentEntry, Problem, RunEntry};
 use firedrill_model::report::RunReport;
 use firedrill_model::{ClusterView, Operation, TimelineEvent};
 
-pub use crate::fleet::FleetQuery;
+pub use crate::fleet::{FleetQuery, UnderWay};
 
 /// What the first page shows.
 #[derive(Debug, Clone)]
 pub struct Overview {
-    /// The server.
-    pub status: Status,
     /// All clusters.
     pub clusters: Vec<ClusterView>,
     /// Which of them are wanted.
     pub query: FleetQuery,
-    /// Those under way.
-    pub operations_under_way: Vec<Operation>,
-    /// Those under way.
-    pub runs_under_way: Vec<RunEntry>,
+    /// What goes on.
+    pub under_way: UnderWay,
     /// Newest first.
     pub operations: Vec<Operation>,
     /// Newest first.
     pub runs: Vec<RunEntry>,
-    /// All hosts.
-    pub hosts: Vec<HostView>,
     /// The library, for starting.
     pub library: Vec<ExperimentEntry>,
     /// Newest first.
@@ -49,7 +43,7 @@ struct OverviewPage<'a> {
 /// The first page: everything at a glance, halt and start.
 #[must_use]
 pub fn overview(frame: &Frame, page: &Overview) -> String {
-    let fleet = fleet::fleet(&page.clusters, &page.operations_under_way, &page.runs_under_way, &page.query);
+    let fleet = fleet::fleet(&page.clusters, &page.under_way, &page.query);
     finish(OverviewPage { frame, page, fleet }.render())
 }
 

@@ -4,6 +4,7 @@ mod cluster;
 mod fleet;
 mod log_in;
 mod openid;
+mod palette;
 mod problems;
 mod runs;
 
@@ -35,6 +36,7 @@ pub(crate) fn router() -> Routes {
         .route("/operations/{operation}", get(cluster::operation))
         .route("/runs", post(runs::start_run))
         .route("/runs/{run}", get(runs::run))
+        .route("/palette", get(palette::palette))
         .route("/halt", post(halt_everything))
         .route("/halt/resume", post(resume))
         .route("/assets/{name}", get(asset))

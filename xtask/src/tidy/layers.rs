@@ -24,13 +24,14 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("sandbox", &["agent", "api", "engine", "fault", "host", "model", "proxy"]),
     ("sim", &["keeper", "model"]),
     ("played", &["api", "model"]),
+    ("browser", &["api", "model"]),
 ];
 
 /// The program itself, which wires everything but the development tools.
 const PROGRAM: &str = "firedrill";
 
 /// Ours, but no part of the product.
-const DEVELOPMENT: [&str; 2] = ["sim", "played"];
+const DEVELOPMENT: [&str; 3] = ["sim", "played", "browser"];
 
 /// What the pure crates may use of other people's: values, errors, arithmetic, nothing that acts.
 const PURE: [&str; 4] = ["model", "keeper", "ledger", "schedule"];

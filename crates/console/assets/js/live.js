@@ -3,7 +3,8 @@
 // A part of a page that changes carries an id and the kinds of events that change it: <section id="nodes"
 // data-live="cluster operation">. When one comes, the page is fetched once, and those parts are morphed into what the
 // server shows now: focus, scroll position and open details stay. Events that come while one is fetched are answered by
-// one more fetch, so the last event is never the one that is not shown. Other scripts listen with firedrill.on.
+// one more fetch, so the last event is never the one that is not shown. Other scripts listen with firedrill.on. The kind
+// "attack" is a line of the timeline about an attack.
 (function () {
   "use strict";
   // Well below the quarter of a second in which a change is to be seen; a busy fleet costs each reader five fetches a second.
@@ -57,6 +58,8 @@
   // What the reader has opened stays open.
   const stays = (name, node) => !(name === "open" && node.nodeName === "DETAILS");
 
+  const changed = (kind) => want([...document.querySelectorAll(`[data-live~="${kind}"][id]`)].map((part) => part.id));
+
   const link = document.getElementById("link");
   function say(state) {
     document.documentElement.dataset.link = state;
@@ -82,7 +85,8 @@
     };
     for (const kind of KINDS) {
       stream.addEventListener(kind, (message) => {
-        want([...document.querySelectorAll(`[data-live~="${kind}"][id]`)].map((part) => part.id));
+        changed(kind);
+        if (kind === "timeline" && /"kind":"attack-/.test(message.data)) changed("attack");
         if (listeners[kind]) firedrill.tell(kind, JSON.parse(message.data));
       });
     }

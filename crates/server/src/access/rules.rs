@@ -183,6 +183,7 @@ pub const RULES: &[Rule] = &[
     may("GET", "/runs/{run}", View, Run),
     may("POST", "/runs", Attack, Body),
     may("GET", "/operations/{operation}", View, Operation),
+    may("GET", "/palette", View, Somewhere),
     may("POST", "/halt", Stop, Somewhere),
     may("POST", "/halt/resume", Operate, Everything),
     public("GET", "/login"),

@@ -1,6 +1,6 @@
 //! The first page.
 
-use super::{PAGE_ROWS, frame};
+use super::frame;
 use crate::access::Acting;
 use crate::experiment;
 use crate::problem::Failure;
@@ -8,11 +8,13 @@ use crate::server::{Server, run_entry};
 use axum::extract::{Query, State};
 use axum::response::Html;
 use firedrill_console::Place;
-use firedrill_console::pages::{self, FleetQuery};
+use firedrill_console::pages::{self, FleetQuery, UnderWay};
 use firedrill_model::report::RunState;
 use firedrill_store::TimelineFilter;
 use std::sync::Arc;
 
+/// Rows of what is newest: the first page is about now, and each list has a page of its own.
+const NEWEST_ROWS: u32 = 12;
 /// Operations under way that the first page tells the progress of: a region with fifty clusters is lost at once.
 const UNDER_WAY_MAX: usize = 200;
 
@@ -22,25 +24,27 @@ pub(super) async fn overview(
     Query(query): Query<FleetQuery>,
 ) -> Result<Html<String>, Failure> {
     let store = &server.store;
-    let (views, operations) = (server.keepers.views(), store.operations(None, PAGE_ROWS).await?);
-    let runs_under_way = store.runs_in(RunState::Running).await?.into_iter().map(run_entry);
-    let mut operations_under_way = Vec::new();
+    let (views, operations) = (server.keepers.views(), store.operations(None, NEWEST_ROWS).await?);
+    let mut under_way = UnderWay {
+        runs: store.runs_in(RunState::Running).await?.into_iter().map(run_entry).collect(),
+        ..Default::default()
+    };
     for id in views.iter().flat_map(|view| &view.operations).take(UNDER_WAY_MAX) {
-        operations_under_way.extend(store.operation(id).await?);
+        under_way.operations.extend(store.operation(id).await?);
     }
-    let runs = store.runs(PAGE_ROWS).await?.into_iter().map(run_entry);
-    let mut timeline = store.newest_events(&TimelineFilter::default(), PAGE_ROWS).await?;
+    for cluster in store.open_attacks().await?.into_iter().filter_map(|attack| attack.cluster) {
+        *under_way.attacks.entry(cluster).or_default() += 1;
+    }
+    let runs = store.runs(NEWEST_ROWS).await?.into_iter().map(run_entry);
+    let mut timeline = store.newest_events(&TimelineFilter::default(), NEWEST_ROWS).await?;
     timeline.retain(|line| acting.sees(line.scope.cluster.as_ref()));
     let frame = frame(&server, &acting, "Fleet", Place::Fleet);
     let page = pages::Overview {
-        status: server.status(),
         query,
-        operations_under_way,
-        runs_under_way: runs_under_way.collect(),
+        under_way,
         clusters: views.into_iter().filter(|view| acting.sees(Some(&view.cluster))).collect(),
         operations: operations.into_iter().filter(|operation| acting.sees(Some(&operation.cluster))).collect(),
         runs: runs.filter(|run| acting.sees(Some(&run.cluster))).collect(),
-        hosts: server.fleet.views(),
         library: experiment::library(),
         timeline,
     };
