@@ -5,6 +5,7 @@
 //! by people, tests are what fails.
 
 mod attacks;
+mod console;
 mod control;
 mod copy;
 mod examples;
@@ -45,6 +46,9 @@ const BENCHES: &[Bench] = &[
     Bench { name: "idle", about: "memory and processor of idle agents", run: idle::agents },
     Bench { name: "server-kills", about: "SIGKILL of the server at random moments", run: control::kills },
     Bench { name: "crowd", about: "one server with 100, 1,000 and 10,000 agents", run: control::crowd },
+    Bench { name: "first-page", about: "the console's first page with 1,000 clusters", run: console::first_page },
+    Bench { name: "readers", about: "a run that 200 browsers watch", run: console::readers },
+    Bench { name: "chart", about: "a chart of a day at one point a second", run: console::chart },
     Bench { name: "gateway", about: "the gateway against HAProxy and no proxy", run: examples::gateway },
     Bench { name: "storage", about: "a storage layer without a fault against none", run: examples::storage },
     Bench { name: "ledger", about: "the check of 10 million operations", run: examples::ledger },

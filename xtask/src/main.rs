@@ -11,6 +11,7 @@ mod bench;
 mod ci;
 mod generate;
 mod kernels;
+mod screenshots;
 mod shell;
 mod tidy;
 
@@ -24,6 +25,7 @@ usage: cargo xtask COMMAND
   generate [--check]   write generated files; with --check only say whether they are fresh
   kernels [--only KERNEL] [--tests TEXT] [--page]
                        tests of faults on stock kernels of Debian in qemu; --page writes docs/kernels.md
+  screenshots          pictures of every page of the console for the documentation; needs root
   bench [--only NAME]… [--runs N] [--quiet-within SECONDS] [--program FILE]
                        the figures of docs/benchmarks.md; needs root and the release build of the program";
 
@@ -49,6 +51,7 @@ fn run() -> Result<()> {
         ["ci", stages @ ..] => ci::run(stages),
         ["kernels", arguments @ ..] => kernels::run(arguments),
         ["bench", arguments @ ..] => bench::run(arguments),
+        ["screenshots"] => screenshots::run(),
         ["tidy"] => tidy::run(),
         ["generate"] => generate::run(generate::Mode::Write),
         ["generate", "--check"] => generate::run(generate::Mode::Check),

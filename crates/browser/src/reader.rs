@@ -3,6 +3,8 @@
 use crate::axe::{AXE, CHECK, Violation};
 use crate::driver::Driver;
 use anyhow::{Context, bail, ensure};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use fantoccini::elements::Element;
 use fantoccini::wd::{Capabilities, WebDriverCompatibleCommand};
 use fantoccini::{Client, ClientBuilder, Locator};
@@ -318,18 +320,33 @@ impl Browser {
             .collect())
     }
 
-    /// The whole page as a picture (PNG).
+    /// The addresses on this server that the page leads to, as paths with their questions, in the order of the page.
     ///
     /// # Errors
     /// The browser does not answer.
-    pub async fn picture(&self, view: View) -> anyhow::Result<Vec<u8>> {
-        // A page as long as it is, within what a person would scroll through.
-        const HEIGHT_MAX: u64 = 2400;
-        let height = self.run("return document.documentElement.scrollHeight;", Vec::new()).await?;
-        let height = height.as_u64().unwrap_or_default().clamp(u64::from(view.height), HEIGHT_MAX);
-        self.show(View { height: u32::try_from(height)?, ..view }).await?;
-        let picture = self.client.screenshot().await?;
-        self.show(view).await?;
+    pub async fn links(&self) -> anyhow::Result<Vec<String>> {
+        let script = "return [...document.querySelectorAll('a[href]')].map((link) => new URL(link.href))
+            .filter((to) => to.origin === location.origin).map((to) => to.pathname + to.search);";
+        let links = self.run(script, Vec::new()).await?;
+        Ok(links.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect())
+    }
+
+    /// The page as a picture (WebP), as far down as a person would scroll.
+    ///
+    /// # Errors
+    /// The browser does not answer.
+    pub async fn picture(&self) -> anyhow::Result<Vec<u8>> {
+        const HEIGHT_MAX: u64 = 2000;
+        /// Text stays sharp, and a hundred pictures are a few megabytes.
+        const QUALITY: u8 = 70;
+        let size = self
+            .run("const root = document.documentElement; return [root.clientWidth, root.scrollHeight];", vec![])
+            .await?;
+        let height = size[1].as_u64().context("a height is a number")?.min(HEIGHT_MAX);
+        let clip = json!({ "x": 0, "y": 0, "width": size[0], "height": height, "scale": 1 });
+        let asked = json!({ "format": "webp", "quality": QUALITY, "clip": clip, "captureBeyondViewport": true });
+        let picture = self.devtools("Page.captureScreenshot", asked).await?;
+        let picture = BASE64_STANDARD.decode(picture["data"].as_str().context("a picture is text")?)?;
         ensure!(!picture.is_empty(), "the browser gave no picture");
         Ok(picture)
     }

@@ -19,8 +19,10 @@ const THEME: &str = include_str!("../assets/js/theme.js");
 const CONSOLE: &str = concat!(
     include_str!("../assets/js/live.js"),
     include_str!("../assets/js/times.js"),
+    include_str!("../assets/js/scroll.js"),
     include_str!("../assets/js/keys.js"),
 );
+const ICON: &str = include_str!("../assets/icon.svg");
 const IDIOMORPH: &str = include_str!("../assets/vendor/idiomorph.min.js");
 
 /// The file of that name below `/assets/`.
@@ -31,6 +33,7 @@ pub fn get(name: &str) -> Option<Asset> {
         "uplot.min.css" => ("text/css; charset=utf-8", UPLOT_STYLE),
         "charts.js" => ("text/javascript; charset=utf-8", CHARTS),
         "uplot.min.js" => ("text/javascript; charset=utf-8", UPLOT),
+        "icon.svg" => ("image/svg+xml", ICON),
         "theme.js" => ("text/javascript; charset=utf-8", THEME),
         "console.js" => ("text/javascript; charset=utf-8", CONSOLE),
         "idiomorph.min.js" => ("text/javascript; charset=utf-8", IDIOMORPH),

@@ -20,6 +20,7 @@ pub mod killing;
 mod pair;
 mod postgres;
 mod process;
+pub mod readers;
 
 pub use agent::{Agent, Link, Script, Setting, hello, obliging, willing};
 pub use connection::{Connection, Refused};

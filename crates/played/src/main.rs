@@ -1,11 +1,13 @@
 //! Played agents from the command line: `kills` kills a server many times, `pair-kills` whichever
-//! of two acts, `pair-promotion` that one with the primary, `crowd` measures one with many agents. What is
+//! of two acts, `pair-promotion` that one with the primary, `crowd` measures one with many agents, `first-page` the
+//! console of a large fleet, `readers` a page that many have open. What is
 //! measured is printed as one JSON object, or as one line of text.
 #![allow(clippy::print_stdout, reason = "a program that prints its results")]
 
 use anyhow::{Context, bail};
-use firedrill_played::{crowd, killing};
+use firedrill_played::{crowd, killing, readers};
 use std::path::PathBuf;
+use std::time::Duration;
 
 struct Options {
     program: PathBuf,
@@ -13,11 +15,25 @@ struct Options {
     rounds: u32,
     kills: u32,
     seed: u64,
+    clusters: u32,
+    readers: u32,
+    seconds: u32,
+    server: String,
 }
 
 fn options(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Options> {
     let program = PathBuf::from("target/release/firedrill");
-    let mut options = Options { program, agents: 1000, rounds: 5, kills: 200, seed: 1 };
+    let mut options = Options {
+        program,
+        agents: 1000,
+        rounds: 5,
+        kills: 200,
+        seed: 1,
+        clusters: 1000,
+        readers: 200,
+        seconds: 10,
+        server: "127.0.0.1:7070".to_owned(),
+    };
     while let Some(flag) = arguments.next() {
         let value = arguments.next().with_context(|| format!("{flag} needs a value"))?;
         let number = || value.parse::<u32>().with_context(|| format!("{flag} {value:?} is not a number"));
@@ -27,7 +43,13 @@ fn options(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Option
             "--rounds" => options.rounds = number()?.max(1),
             "--kills" => options.kills = number()?,
             "--seed" => options.seed = value.parse().with_context(|| format!("--seed {value:?} is not a number"))?,
-            _ => bail!("unknown option {flag}; known are --program, --agents, --rounds, --kills, --seed"),
+            "--clusters" => options.clusters = number()?.max(1),
+            "--readers" => options.readers = number()?,
+            "--seconds" => options.seconds = number()?,
+            "--server" => options.server = value,
+            _ => bail!(
+                "unknown option {flag}; known are --program, --agents, --rounds, --kills, --seed, --clusters, --readers, --seconds, --server"
+            ),
         }
     }
     Ok(options)
@@ -37,7 +59,11 @@ fn main() -> anyhow::Result<()> {
     firedrill_api::client::install_crypto();
     let mut arguments = std::env::args().skip(1);
     let what = arguments.next().unwrap_or_default();
-    let Options { program, agents, rounds, kills, seed } = options(arguments)?;
+    let options = options(arguments)?;
+    if what == "readers" {
+        return read(&options);
+    }
+    let Options { program, agents, rounds, kills, seed, clusters, .. } = options;
     let program = program.canonicalize().with_context(|| format!("{} is not there", program.display()))?;
     // On a disk, as a server's state is: a commit is to cost what it costs.
     let dir = tempfile::Builder::new().prefix("fd-played-").tempdir_in("/var/tmp")?;
@@ -57,11 +83,26 @@ fn main() -> anyhow::Result<()> {
             let printed = runtime.block_on(crowd::run(&plan)).and_then(|figures| Ok(serde_json::to_string(&figures)?));
             printed.map(|text| println!("{text}"))
         }
-        _ => bail!("say what to do: `kills`, `pair-kills`, `pair-promotion` or `crowd`"),
+        "first-page" => {
+            let plan = readers::FirstPage { program, dir: at, clusters };
+            let measured = runtime.block_on(readers::first_page(&plan));
+            measured.and_then(|figures| Ok(serde_json::to_string(&figures)?)).map(|text| println!("{text}"))
+        }
+        _ => bail!("say what to do: `kills`, `pair-kills`, `pair-promotion`, `crowd`, `first-page` or `readers`"),
     };
     if done.is_err() {
         let kept = dir.keep();
         return done.with_context(|| format!("what the server has left is in {}", kept.display()));
     }
     done
+}
+
+/// On a server that runs already: the run that is under way, or the next one that begins.
+fn read(options: &Options) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let server = options.server.parse().with_context(|| format!("--server {:?} is no address", options.server))?;
+    let plan =
+        readers::Readers { server, count: options.readers, during: Duration::from_secs(u64::from(options.seconds)) };
+    println!("{}", serde_json::to_string(&runtime.block_on(readers::readers(&plan))?)?);
+    Ok(())
 }

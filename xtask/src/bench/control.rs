@@ -89,7 +89,7 @@ fn rows(section: &mut Section, figures: &Figures) -> Result<()> {
     Ok(())
 }
 
-fn played(ground: &Ground, arguments: &[&str]) -> Result<String> {
+pub(super) fn played(ground: &Ground, arguments: &[&str]) -> Result<String> {
     let program = ground.program().to_str().context("the program's path is not text")?;
     let mut all = vec!["run", "--release", "--locked", "--quiet", "--package", "firedrill-played", "--"];
     all.extend(arguments);

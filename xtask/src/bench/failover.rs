@@ -56,15 +56,15 @@ fn unanswering(ground: &Ground, attack: &str, runs: Runs) -> Result<Section> {
 }
 
 /// One loss of a primary, in numbers; times in milliseconds.
-struct Loss {
+pub(super) struct Loss {
     /// Longest time without an acknowledged write in the whole run.
-    outage: f64,
+    pub(super) outage: f64,
     /// That of the promotion; `None` when the longest is not the promotion's and that one was too short to be listed.
     at_promotion: Option<f64>,
     lost: u64,
     acknowledged: u64,
     /// Acknowledged writes per second before.
-    rate: f64,
+    pub(super) rate: f64,
     /// From the last acknowledged write to the failure as the agent or the keeper dates it; below zero when writes
     /// that were under way still got their answer.
     unnoticed: Option<f64>,
@@ -73,7 +73,7 @@ struct Loss {
     first_good_write: Option<f64>,
 }
 
-fn repeat(fleet: &Fleet<'_>, attack: &str, writes_per_second: u32, runs: u32) -> Result<Vec<Loss>> {
+pub(super) fn repeat(fleet: &Fleet<'_>, attack: &str, writes_per_second: u32, runs: u32) -> Result<Vec<Loss>> {
     let yaml = experiment(attack, writes_per_second);
     let mut losses = Vec::new();
     for run in 1..=runs {

@@ -115,6 +115,7 @@ pub(super) struct Status {
 #[derive(Deserialize)]
 pub(super) struct Server {
     pub(super) url: String,
+    pub(super) pid: Option<u32>,
 }
 
 /// One database server.
