@@ -1,6 +1,8 @@
 //! The console as people use it: a real browser, a real fleet.
 
+mod drill;
 mod pages;
+mod people;
 mod watching;
 
 use crate::fleet::Fleet;
