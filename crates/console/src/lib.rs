@@ -6,6 +6,7 @@
 
 pub mod assets;
 mod chart;
+pub mod cluster;
 pub mod evidence;
 mod fleet;
 mod format;
@@ -14,6 +15,7 @@ pub mod pages;
 mod phases;
 pub mod report;
 pub mod summary;
+mod topology;
 
 pub(crate) use firedrill_model::access::Action;
 pub use frame::{Frame, Place};
