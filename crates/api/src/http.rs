@@ -6,6 +6,7 @@
 //! | `GET /api/v1/clusters`, `GET …/clusters/{c}` | | `Vec<ClusterView>`, `ClusterView` |
 //! | `PUT /api/v1/clusters/{c}` | [`RegisterCluster`] | `ClusterView` |
 //! | `POST /api/v1/clusters/{c}/requests` | keeper's `Request` as JSON | [`Accepted`] |
+//! | `POST /api/v1/clusters/{c}/requests/plan` | the same | `Foreseen`; nothing is begun |
 //! | `POST /api/v1/clusters/{c}/fingerprint` | | `Vec<NodeFingerprint>` |
 //! | `GET /api/v1/hosts`, `GET …/hosts/{h}`, `POST …/hosts/{h}/token` | | `Vec<HostView>`, [`HostView`], [`Token`] |
 //! | `POST /api/v1/hosts/{h}/revoke` | [`Reason`] | [`HostView`] |

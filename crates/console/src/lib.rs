@@ -4,6 +4,7 @@
 //!
 //! **Where to begin**: [`report::html`] for what is sent to colleagues, [`pages`] for the live console.
 
+pub mod act;
 pub mod assets;
 mod chart;
 pub mod cluster;

@@ -1,5 +1,6 @@
 //! The pages, rendered by `firedrill_console` from what the API gives too. One module per part of the console.
 
+mod act;
 mod cluster;
 mod fleet;
 mod log_in;
@@ -32,6 +33,7 @@ pub(crate) fn router() -> Routes {
     Routes::new()
         .route("/", get(fleet::overview))
         .route("/clusters/{cluster}", get(cluster::cluster))
+        .route("/clusters/{cluster}/act/{kind}", get(act::show).post(act::carry_out))
         .route("/operations/{operation}", get(cluster::operation))
         .route("/runs", post(runs::start_run))
         .route("/runs/{run}", get(runs::run))

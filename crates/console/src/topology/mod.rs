@@ -189,3 +189,5 @@ pub(crate) fn durability(view: &ClusterView) -> &'static str {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::view as example;

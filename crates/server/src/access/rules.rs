@@ -74,6 +74,8 @@ pub const RULES: &[Rule] = &[
         .about("Register a cluster, or change its login and policy"),
     may("POST", "/api/v1/clusters/{cluster}/requests", Operate, Cluster)
         .about("Ask the keeper for a switchover, promotion, clone, rejoin or failback"),
+    may("POST", "/api/v1/clusters/{cluster}/requests/plan", Operate, Cluster)
+        .about("What such a request would do now, and what could be lost; nothing is begun"),
     may("POST", "/api/v1/clusters/{cluster}/fingerprint", Operate, Cluster)
         .about("Checksums of the data of every node"),
     may("GET", "/api/v1/hosts", View, Somewhere).about("All hosts that have an agent"),
@@ -180,6 +182,8 @@ pub const RULES: &[Rule] = &[
     // Pages.
     may("GET", "/", View, Somewhere),
     may("GET", "/clusters/{cluster}", View, Cluster),
+    may("GET", "/clusters/{cluster}/act/{kind}", Operate, Cluster),
+    may("POST", "/clusters/{cluster}/act/{kind}", Operate, Cluster),
     may("GET", "/runs/{run}", View, Run),
     may("POST", "/runs", Attack, Body),
     may("GET", "/operations/{operation}", View, Operation),

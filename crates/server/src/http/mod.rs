@@ -23,6 +23,7 @@ mod status;
 mod templates;
 mod timeline;
 
+pub(crate) use clusters::ask;
 pub use openapi::openapi;
 pub(crate) use routes::Routes;
 pub(crate) use runs::find as find_run;
@@ -69,6 +70,7 @@ fn routes() -> Routes {
         .route("/clusters", get(clusters::list))
         .route("/clusters/{cluster}", get(clusters::show).put(clusters::register))
         .route("/clusters/{cluster}/requests", post(clusters::request))
+        .route("/clusters/{cluster}/requests/plan", post(clusters::plan))
         .route("/clusters/{cluster}/fingerprint", post(clusters::fingerprint))
         .route("/hosts", get(hosts::list))
         .route("/hosts/{host}", get(hosts::show))
