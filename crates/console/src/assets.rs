@@ -10,7 +10,8 @@ pub struct Asset {
 }
 
 /// One file for each part of the console; a page's own comes last.
-pub(crate) const STYLE: &str = concat!(include_str!("../assets/css/base.css"), include_str!("../assets/css/cluster.css"));
+pub(crate) const STYLE: &str =
+    concat!(include_str!("../assets/css/base.css"), include_str!("../assets/css/cluster.css"));
 pub(crate) const CHARTS: &str = include_str!("../assets/js/charts.js");
 pub(crate) const UPLOT: &str = include_str!("../assets/vendor/uplot.min.js");
 pub(crate) const UPLOT_STYLE: &str = include_str!("../assets/vendor/uplot.min.css");
@@ -21,6 +22,7 @@ const CONSOLE: &str = concat!(
     include_str!("../assets/js/times.js"),
     include_str!("../assets/js/keys.js"),
 );
+const SERIES: &str = include_str!("../assets/js/series.js");
 const IDIOMORPH: &str = include_str!("../assets/vendor/idiomorph.min.js");
 
 /// The file of that name below `/assets/`.
@@ -31,6 +33,7 @@ pub fn get(name: &str) -> Option<Asset> {
         "uplot.min.css" => ("text/css; charset=utf-8", UPLOT_STYLE),
         "charts.js" => ("text/javascript; charset=utf-8", CHARTS),
         "uplot.min.js" => ("text/javascript; charset=utf-8", UPLOT),
+        "series.js" => ("text/javascript; charset=utf-8", SERIES),
         "theme.js" => ("text/javascript; charset=utf-8", THEME),
         "console.js" => ("text/javascript; charset=utf-8", CONSOLE),
         "idiomorph.min.js" => ("text/javascript; charset=utf-8", IDIOMORPH),

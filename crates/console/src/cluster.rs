@@ -23,6 +23,19 @@ pub struct Cluster {
     pub operations: Vec<Operation>,
     /// Newest first.
     pub timeline: Vec<TimelineEvent>,
+    /// The last values of its charts.
+    pub latest: Option<Latest>,
+}
+
+/// The last values of the charts of a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Latest {
+    /// Transactions of the primary; `None`: they are not known.
+    pub transactions_per_second: Option<f64>,
+    /// The median latency of the writes of a workload; `None`: none runs.
+    pub write_p50_ms: Option<f64>,
+    /// The 99th percentile of the same.
+    pub write_p99_ms: Option<f64>,
 }
 
 #[derive(Template)]
@@ -34,6 +47,12 @@ struct Page<'a> {
     members: Vec<Member<'a>>,
     gateway: Option<Gateway<'a>>,
     topology: Topology,
+    latest: Latest,
+}
+
+/// With one digit after the point; a dash: it is not known.
+pub(crate) fn figure(value: Option<f64>, unit: &str) -> String {
+    value.map_or_else(|| "–".to_owned(), |value| format!("{value:.1} {unit}"))
 }
 
 /// One cluster: its topology, its nodes, what is under way and what was.
@@ -43,5 +62,8 @@ pub fn page(frame: &Frame, page: &Cluster) -> String {
     let members = topology::members(view, attacks, under_way);
     let gateway = topology::gateway(view, gateway.as_ref(), attacks);
     let topology = Topology::of(&members, gateway.as_ref());
-    finish(Page { frame, page, cluster: view, members, gateway, topology }.render())
+    finish(
+        Page { frame, page, cluster: view, members, gateway, topology, latest: page.latest.unwrap_or_default() }
+            .render(),
+    )
 }

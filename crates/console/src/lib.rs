@@ -8,6 +8,7 @@ pub mod act;
 pub mod assets;
 mod chart;
 pub mod cluster;
+pub mod durations;
 pub mod evidence;
 mod fleet;
 mod format;

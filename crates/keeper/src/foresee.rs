@@ -206,9 +206,7 @@ fn promotion_loss(
     } else {
         foreseen.risk = Risk::Possible;
         let why = if core.lossless() { "without waiting for proof" } else { "and this cluster is asynchronous" };
-        loss.push(format!(
-            "Acknowledged writes that only {old} holds: the new primary is opened {why}."
-        ));
+        loss.push(format!("Acknowledged writes that only {old} holds: the new primary is opened {why}."));
         match taker.map(|taker| (taker, received(core, taker))) {
             Some((taker, Some(received))) => {
                 let missing = received.missing_from(&known(core));
@@ -308,7 +306,9 @@ fn clone(core: &Core, foreseen: &mut Foreseen, node: &NodeName, donor: Option<&N
         format!("{node} is in service again; its old data is removed."),
     ];
     own_loss(core, foreseen, node, "The data of the node is replaced and then removed.");
-    foreseen.effects.push(format!("{node} is out of service until the end; the disk and the network of {from} are busier."));
+    foreseen
+        .effects
+        .push(format!("{node} is out of service until the end; the disk and the network of {from} are busier."));
     without(core, foreseen, node);
 }
 

@@ -3,6 +3,7 @@
 mod act;
 mod cluster;
 mod fleet;
+mod history;
 mod log_in;
 mod openid;
 mod problems;
@@ -34,6 +35,8 @@ pub(crate) fn router() -> Routes {
         .route("/", get(fleet::overview))
         .route("/clusters/{cluster}", get(cluster::cluster))
         .route("/clusters/{cluster}/act/{kind}", get(act::show).post(act::carry_out))
+        .route("/clusters/{cluster}/operations", get(history::operations))
+        .route("/clusters/{cluster}/durations", get(history::durations))
         .route("/operations/{operation}", get(cluster::operation))
         .route("/runs", post(runs::start_run))
         .route("/runs/{run}", get(runs::run))

@@ -176,11 +176,11 @@ const BETWEEN: i32 = 30;
 const HEAD: i32 = 30;
 
 fn wide(members: &[Member<'_>], gateway: Option<&Gateway<'_>>) -> Drawing {
-    let mut drawing =
-        Drawing { form: "wide", width: WIDE, height: 4, regions: vec![], arrows: vec![], boxes: vec![] };
+    let mut drawing = Drawing { form: "wide", width: WIDE, height: 4, regions: vec![], arrows: vec![], boxes: vec![] };
     for (name, nodes) in regions(members) {
         let inner = |column: usize| {
-            let heights = nodes.iter().filter(|(depth, _)| *depth == column).map(|(_, m)| height(&node_lines(m, false)));
+            let heights =
+                nodes.iter().filter(|(depth, _)| *depth == column).map(|(_, m)| height(&node_lines(m, false)));
             heights.map(|height| height + BETWEEN).sum::<i32>() - BETWEEN
         };
         let tallest = (0..COLUMNS.len()).map(inner).max().unwrap_or(0);
@@ -263,7 +263,8 @@ fn arrows(
         let label = |(y, class, text): (i32, &'static str, &str)| {
             place.map(|(x, middle)| Line { class, x, y: middle + y, anchor: "end", text: cut(text, LINE_CHARS) })
         };
-        let (lag, behind) = link.lag.split_once(", ").map_or((link.lag.as_str(), None), |(lag, rest)| (lag, Some(rest)));
+        let (lag, behind) =
+            link.lag.split_once(", ").map_or((link.lag.as_str(), None), |(lag, rest)| (lag, Some(rest)));
         let words = [(-7, "mode", link.mode), (15, "lag", lag)].into_iter().chain(behind.map(|text| (29, "lag", text)));
         let labels = words.filter_map(label).collect();
         let id = format!("{form}-arrow-{}", member.node.name);
@@ -287,8 +288,13 @@ fn across(from: &Area, to: &Area) -> Drawn {
     let (start, y0, y1) = (from.x + from.width, from.y + from.height / 2, to.y + to.height / 2);
     if to.x > start {
         let bend = 22.min((to.x - start) / 3);
-        let path =
-            format!("M{start} {y0}C{} {y0} {} {y1} {} {y1}L{} {y1}", start + bend, start + bend, start + 2 * bend, to.x - 8);
+        let path = format!(
+            "M{start} {y0}C{} {y0} {} {y1} {} {y1}L{} {y1}",
+            start + bend,
+            start + bend,
+            start + 2 * bend,
+            to.x - 8
+        );
         return (path, head_right(to.x, y1), Some((to.x - 12, y1)));
     }
     let end = to.x + to.width;

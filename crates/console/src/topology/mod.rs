@@ -5,9 +5,7 @@ mod layout;
 
 use firedrill_model::attack::{AttackReport, AttackState};
 use firedrill_model::observation::{Receiver, Replication};
-use firedrill_model::{
-    ClusterView, Durability, Health, HostName, NodeName, NodeView, Operation, OperationState, Role,
-};
+use firedrill_model::{ClusterView, Durability, Health, HostName, NodeName, NodeView, Operation, OperationState, Role};
 
 pub(crate) use layout::Topology;
 

@@ -206,6 +206,7 @@ fn page(view: ClusterView, attacks: Vec<AttackReport>) -> crate::cluster::Cluste
         under_way: vec![clone_of("west-2", "west-1")],
         operations: Vec::new(),
         timeline: Vec::new(),
+        latest: None,
     }
 }
 

@@ -70,6 +70,9 @@ pub const RULES: &[Rule] = &[
     // Clusters and hosts.
     may("GET", "/api/v1/clusters", View, Somewhere).about("All clusters as the keeper sees them"),
     may("GET", "/api/v1/clusters/{cluster}", View, Cluster).about("One cluster"),
+    may("GET", "/api/v1/clusters/{cluster}/series", View, Cluster).about(
+        "Rate, latency and lag of the last day, one value a second; of the last hour when no period is asked for",
+    ),
     may("PUT", "/api/v1/clusters/{cluster}", Configure, Cluster)
         .about("Register a cluster, or change its login and policy"),
     may("POST", "/api/v1/clusters/{cluster}/requests", Operate, Cluster)
@@ -182,6 +185,8 @@ pub const RULES: &[Rule] = &[
     // Pages.
     may("GET", "/", View, Somewhere),
     may("GET", "/clusters/{cluster}", View, Cluster),
+    may("GET", "/clusters/{cluster}/operations", View, Cluster),
+    may("GET", "/clusters/{cluster}/durations", View, Cluster),
     may("GET", "/clusters/{cluster}/act/{kind}", Operate, Cluster),
     may("POST", "/clusters/{cluster}/act/{kind}", Operate, Cluster),
     may("GET", "/runs/{run}", View, Run),

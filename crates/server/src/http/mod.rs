@@ -19,6 +19,7 @@ mod people;
 mod routes;
 mod runs;
 mod schedules;
+mod series;
 mod status;
 mod templates;
 mod timeline;
@@ -71,6 +72,7 @@ fn routes() -> Routes {
         .route("/clusters/{cluster}", get(clusters::show).put(clusters::register))
         .route("/clusters/{cluster}/requests", post(clusters::request))
         .route("/clusters/{cluster}/requests/plan", post(clusters::plan))
+        .route("/clusters/{cluster}/series", get(series::show))
         .route("/clusters/{cluster}/fingerprint", post(clusters::fingerprint))
         .route("/hosts", get(hosts::list))
         .route("/hosts/{host}", get(hosts::show))

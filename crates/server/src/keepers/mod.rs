@@ -239,6 +239,11 @@ impl Keepers {
         self.read().values().map(|cluster| cluster.view.borrow().clone()).collect()
     }
 
+    /// Looks at all clusters as they are now, by name.
+    pub(crate) fn each_view(&self, mut look: impl FnMut(&ClusterView)) {
+        self.read().values().for_each(|cluster| look(&cluster.view.borrow()));
+    }
+
     /// One cluster as it is now.
     ///
     /// # Errors

@@ -12,6 +12,9 @@ use firedrill_model::{ClusterName, OperationId};
 use firedrill_store::TimelineFilter;
 use std::sync::Arc;
 
+/// Operations on the page of a cluster; a link leads to the others.
+const OPERATIONS: u32 = 10;
+
 /// `GET /clusters/{cluster}`.
 pub(super) async fn cluster(
     State(server): State<Arc<Server>>,
@@ -25,12 +28,13 @@ pub(super) async fn cluster(
     for id in &view.operations {
         under_way.extend(server.store.operation(id).await?);
     }
-    let operations = server.store.operations(Some(&name), PAGE_ROWS).await?;
+    let operations = server.store.operations(Some(&name), OPERATIONS).await?;
     let attacks = attacks::in_place_on(&server, &spec).await?;
     let filter = TimelineFilter { cluster: Some(name), run: None };
     let timeline = server.store.newest_events(&filter, PAGE_ROWS).await?;
+    let latest = server.series.latest(&view.cluster);
     let frame = frame(&server, &acting, view.cluster.as_str(), Place::Fleet);
-    let page = cluster::Cluster { view, gateway: spec.gateway_host, attacks, under_way, operations, timeline };
+    let page = cluster::Cluster { view, gateway: spec.gateway_host, attacks, under_way, operations, timeline, latest };
     Ok(Html(cluster::page(&frame, &page)))
 }
 

@@ -1,6 +1,6 @@
 //! The pages of a cluster: what they show, and what they let operators ask for.
 
-use crate::access::{add, closed, http, logged_in, on};
+use crate::access::{PASSWORD, add, anew, closed, credentials, http, on};
 use crate::fixture::{Fixture, until};
 use crate::keeper::{Played, healthy, shop};
 use firedrill_model::OperationState;
@@ -69,8 +69,8 @@ async fn the_pages_of_actions_are_for_those_who_may_operate() {
     add(&admin, "viewer", vec![on(Role::Viewer, "shop")]).await;
     add(&admin, "operator", vec![on(Role::Operator, "shop")]).await;
     for (user, expected) in [("viewer", 403), ("operator", 200)] {
-        let session = logged_in(&fixture, user).await;
-        let token = session.credential().expect("a session").to_owned();
+        let session = anew(&fixture).log_in(&credentials(user, PASSWORD)).await.expect("logged in");
+        let token = session.token;
         let get = http().get(fixture.http("/clusters/shop/act/promote")).bearer_auth(token);
         assert_eq!(get.send().await.expect("an answer").status(), expected, "{user}");
     }
