@@ -6,6 +6,8 @@
 //! | `GET /api/v1/clusters`, `GET …/clusters/{c}` | | `Vec<ClusterView>`, `ClusterView` |
 //! | `PUT /api/v1/clusters/{c}` | [`RegisterCluster`] | `ClusterView` |
 //! | `POST /api/v1/clusters/{c}/requests` | keeper's `Request` as JSON | [`Accepted`] |
+//! | `POST /api/v1/clusters/{c}/requests/plan` | the same | `Foreseen`; nothing is begun |
+//! | `GET /api/v1/clusters/{c}/series?from=&to=&faults=` | | [`ClusterSeries`] |
 //! | `POST /api/v1/clusters/{c}/fingerprint` | | `Vec<NodeFingerprint>` |
 //! | `GET /api/v1/hosts`, `GET …/hosts/{h}`, `POST …/hosts/{h}/token` | | `Vec<HostView>`, [`HostView`], [`Token`] |
 //! | `POST /api/v1/hosts/{h}/revoke` | [`Reason`] | [`HostView`] |
@@ -63,6 +65,55 @@ pub struct Problem {
     /// Refused by a guard (exit status 4), not broken.
     #[serde(default)]
     pub refused: bool,
+}
+
+/// Rate, latency and lag of a cluster, one value a second.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ClusterSeries {
+    /// The second of the first value, since 1970 (UTC).
+    pub from: i64,
+    /// How many values each series has.
+    pub length: u32,
+    /// Transactions of the primary.
+    pub transactions_per_second: Vec<Point>,
+    /// The median latency of the writes of a workload, when one runs.
+    pub write_p50_ms: Vec<Point>,
+    /// The 99th percentile of the same.
+    pub write_p99_ms: Vec<Point>,
+    /// What each node says of itself.
+    pub nodes: BTreeMap<NodeName, NodeSeries>,
+    /// What was in place on the hosts of the cluster in the last day; at most the 200 attacks that changed last.
+    pub faults: Vec<SeriesFault>,
+}
+
+/// What a replica says of itself.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct NodeSeries {
+    /// Seconds behind, as the server reckons.
+    pub lag_seconds: Vec<Point>,
+    /// Transactions that it has not applied of what its primary had.
+    pub behind: Vec<Point>,
+}
+
+/// A value, or the same one several times in a row; `null` is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Point {
+    /// One second.
+    One(Option<f64>),
+    /// So many seconds.
+    Run(Option<f64>, u32),
+}
+
+/// A fault on a chart.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SeriesFault {
+    /// The second in which it was in place, since 1970 (UTC).
+    pub from: f64,
+    /// When it was out; `None`: it is in place.
+    pub to: Option<f64>,
+    /// What, and on which host.
+    pub label: String,
 }
 
 /// The server itself.

@@ -10,7 +10,8 @@ pub struct Asset {
 }
 
 /// One file for each part of the console; a page's own comes last.
-pub(crate) const STYLE: &str = concat!(include_str!("../assets/css/base.css"));
+pub(crate) const STYLE: &str =
+    concat!(include_str!("../assets/css/base.css"), include_str!("../assets/css/cluster.css"));
 pub(crate) const CHARTS: &str = include_str!("../assets/js/charts.js");
 pub(crate) const UPLOT: &str = include_str!("../assets/vendor/uplot.min.js");
 pub(crate) const UPLOT_STYLE: &str = include_str!("../assets/vendor/uplot.min.css");
@@ -23,6 +24,7 @@ const CONSOLE: &str = concat!(
     include_str!("../assets/js/keys.js"),
 );
 const ICON: &str = include_str!("../assets/icon.svg");
+const SERIES: &str = include_str!("../assets/js/series.js");
 const IDIOMORPH: &str = include_str!("../assets/vendor/idiomorph.min.js");
 
 /// The file of that name below `/assets/`.
@@ -34,6 +36,7 @@ pub fn get(name: &str) -> Option<Asset> {
         "charts.js" => ("text/javascript; charset=utf-8", CHARTS),
         "uplot.min.js" => ("text/javascript; charset=utf-8", UPLOT),
         "icon.svg" => ("image/svg+xml", ICON),
+        "series.js" => ("text/javascript; charset=utf-8", SERIES),
         "theme.js" => ("text/javascript; charset=utf-8", THEME),
         "console.js" => ("text/javascript; charset=utf-8", CONSOLE),
         "idiomorph.min.js" => ("text/javascript; charset=utf-8", IDIOMORPH),

@@ -4,8 +4,11 @@
 //!
 //! **Where to begin**: [`report::html`] for what is sent to colleagues, [`pages`] for the live console.
 
+pub mod act;
 pub mod assets;
 mod chart;
+pub mod cluster;
+pub mod durations;
 pub mod evidence;
 mod fleet;
 mod format;
@@ -14,6 +17,7 @@ pub mod pages;
 mod phases;
 pub mod report;
 pub mod summary;
+mod topology;
 
 pub(crate) use firedrill_model::access::Action;
 pub use frame::{Frame, Place};

@@ -48,21 +48,6 @@ pub fn overview(frame: &Frame, page: &Overview) -> String {
 }
 
 #[derive(Template)]
-#[template(path = "cluster.html")]
-struct ClusterPage<'a> {
-    frame: &'a Frame,
-    cluster: &'a ClusterView,
-    operations: &'a [Operation],
-    timeline: &'a [TimelineEvent],
-}
-
-/// One cluster: nodes, operations (newest first), timeline (newest first).
-#[must_use]
-pub fn cluster(frame: &Frame, cluster: &ClusterView, operations: &[Operation], timeline: &[TimelineEvent]) -> String {
-    finish(ClusterPage { frame, cluster, operations, timeline }.render())
-}
-
-#[derive(Template)]
 #[template(path = "run.html")]
 struct RunPage<'a> {
     frame: &'a Frame,

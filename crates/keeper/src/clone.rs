@@ -48,16 +48,27 @@ pub(crate) struct CloneNode {
     caught_up: Option<Timestamp>,
 }
 
+impl CloneNode {
+    fn new(now: Timestamp, wanted: Option<NodeName>) -> Self {
+        Self {
+            wanted,
+            donor: None,
+            tried: BTreeSet::new(),
+            attempts: 0,
+            next_attempt: now,
+            until: None,
+            caught_up: None,
+        }
+    }
+}
+
+/// From whom a node would be copied now.
+pub(crate) fn likely_donor(core: &Core, node: &NodeName) -> Option<NodeName> {
+    choose_donor(core, node, &CloneNode::new(core.now, None))
+}
+
 pub(crate) fn begin(core: &mut Core, node: &NodeName, cause: String, donor: Option<NodeName>) -> OperationId {
-    let plan = CloneNode {
-        wanted: donor,
-        donor: None,
-        tried: BTreeSet::new(),
-        attempts: 0,
-        next_attempt: core.now,
-        until: None,
-        caught_up: None,
-    };
+    let plan = CloneNode::new(core.now, donor);
     if let Some(record) = core.journal.edit().nodes.get_mut(node) {
         record.standing = Standing::Lost { why: cause.clone(), by_hand: false };
     }

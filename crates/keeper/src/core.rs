@@ -49,7 +49,7 @@ pub(crate) struct Call {
 /// An agent that has lost its server tries again every second at the latest, and needs a few round trips then.
 const AGENTS_BACK_WITHIN: Span = Span::millis(1500);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Core {
     pub(crate) now: Timestamp,
     pub(crate) journal: Journal,

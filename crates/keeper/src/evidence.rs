@@ -5,7 +5,7 @@ use firedrill_model::{HostName, NodeName, Span, Timestamp};
 use std::collections::BTreeMap;
 
 /// The last word on every node and host.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Evidence {
     nodes: BTreeMap<NodeName, NodeEvidence>,
     hosts: BTreeMap<HostName, HostEvidence>,

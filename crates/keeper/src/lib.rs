@@ -17,6 +17,7 @@ mod clone;
 mod core;
 mod event;
 mod evidence;
+mod foresee;
 mod health;
 mod promotion;
 mod pseudo;
@@ -37,7 +38,7 @@ pub use state::KeeperState;
 use crate::core::Core;
 use crate::state::Journal;
 use firedrill_model::cluster::ClusterError;
-use firedrill_model::{ClusterSpec, ClusterView, OperationId, Timestamp};
+use firedrill_model::{ClusterSpec, ClusterView, Foreseen, OperationId, Timestamp};
 
 /// The keeper of one cluster.
 #[derive(Debug)]
@@ -84,6 +85,12 @@ impl Keeper {
     /// Why it is refused; nothing has changed then.
     pub fn ask(&mut self, now: Timestamp, request: Request) -> Result<(Option<OperationId>, Vec<Action>), Refusal> {
         requests::ask(&mut self.core, now, request)
+    }
+
+    /// What a request would come to if it were made now; nothing is begun. `None`: it begins no operation.
+    #[must_use]
+    pub fn foresee(&self, now: Timestamp, request: &Request) -> Option<Foreseen> {
+        foresee::foresee(&self.core, now, request)
     }
 
     /// What must be stored.

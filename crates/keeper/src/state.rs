@@ -235,7 +235,7 @@ impl KeeperState {
 }
 
 /// The state with a mark whether this turn has changed it; there is no other way to change it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Journal {
     state: KeeperState,
     changed: bool,

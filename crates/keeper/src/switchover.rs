@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// Writers wait at the gateway meanwhile; a target that has not caught up within this is not worth it.
-const CLOSED_AT_MOST: Span = Span::secs(10);
+pub(crate) const CLOSED_AT_MOST: Span = Span::secs(10);
 
 /// Nodes that do not follow the new primary within this are left to the upkeep.
 const REPOINT_PATIENCE: Span = Span::secs(10);

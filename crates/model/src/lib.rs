@@ -15,6 +15,7 @@ pub mod cluster;
 pub mod command;
 pub mod evidence;
 pub mod experiment;
+pub mod foreseen;
 pub mod gtid;
 pub mod guard;
 pub mod id;
@@ -35,6 +36,7 @@ pub use allow::AllowList;
 pub use attack::{AttackSpec, Fault};
 pub use cluster::{ClusterSpec, Durability, Endpoint, NodeSpec, Policy, Role};
 pub use command::{CommandFailure, NodeCommand, NodeReply};
+pub use foreseen::Foreseen;
 pub use gtid::{Gtid, GtidPos, GtidState};
 pub use id::{
     AttackId, ClusterName, Generation, HostName, InstructionId, NodeName, OperationId, ReceiverName, RegionName,

@@ -82,7 +82,7 @@ async fn runs(
 }
 
 /// All operations since a moment, and some before; `None`: too many.
-async fn operations(
+pub(crate) async fn operations(
     server: &Server,
     cluster: Option<&ClusterName>,
     from: Timestamp,

@@ -34,6 +34,7 @@ mod probes;
 pub mod problem;
 mod runs;
 pub mod schedules;
+mod series;
 mod server;
 mod shared;
 mod start;

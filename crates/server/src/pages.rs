@@ -1,7 +1,9 @@
 //! The pages, rendered by `firedrill_console` from what the API gives too. One module per part of the console.
 
+mod act;
 mod cluster;
 mod fleet;
+mod history;
 mod log_in;
 mod openid;
 mod palette;
@@ -33,6 +35,9 @@ pub(crate) fn router() -> Routes {
     Routes::new()
         .route("/", get(fleet::overview))
         .route("/clusters/{cluster}", get(cluster::cluster))
+        .route("/clusters/{cluster}/act/{kind}", get(act::show).post(act::carry_out))
+        .route("/clusters/{cluster}/operations", get(history::operations))
+        .route("/clusters/{cluster}/durations", get(history::durations))
         .route("/operations/{operation}", get(cluster::operation))
         .route("/runs", post(runs::start_run))
         .route("/runs/{run}", get(runs::run))

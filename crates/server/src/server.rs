@@ -13,6 +13,7 @@ use crate::orphans::Orphans;
 use crate::probes::Prober;
 use crate::problem::not_found;
 use crate::runs::RunRegistry;
+use crate::series::Series;
 use crate::timeline::Timeline;
 use crate::traces::Traces;
 use crate::workload_feed::WorkloadFeed;
@@ -48,6 +49,8 @@ pub struct Server {
     pub runs: RunRegistry,
     /// What the workloads of runs say.
     pub workloads: WorkloadFeed,
+    /// Rate, latency and lag of the last day.
+    pub(crate) series: Series,
     /// Cancelled when the server stops.
     pub shutdown: CancellationToken,
     /// The last change of any attack, after it was stored.
@@ -128,6 +131,7 @@ impl Server {
             link_address,
             runs: RunRegistry::default(),
             workloads: WorkloadFeed::new(),
+            series: Series::default(),
             attack_reports: watch::Sender::new(None),
             attack_changes,
             schedule_looks: tokio::sync::Mutex::default(),

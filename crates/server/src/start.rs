@@ -13,7 +13,7 @@ use crate::messages::Messages;
 use crate::openid::OpenId;
 use crate::server::{Parts, Server};
 use crate::timeline::Timeline;
-use crate::{http, interrupted, link, messages, schedules, shared, traces};
+use crate::{http, interrupted, link, messages, schedules, series, shared, traces};
 use axum::serve::ListenerExt;
 use firedrill_store::{Epoch, Store};
 use std::net::{IpAddr, SocketAddr};
@@ -135,6 +135,7 @@ pub(crate) async fn begin(
     tasks.spawn(link::follow_presence(Arc::clone(&server), presence, shutdown.clone()));
     let most = server.config.link_connections;
     tasks.spawn(link::listen(link_listener, tls, link::router(Arc::clone(&server)), most, shutdown.clone()));
+    tasks.spawn(series::follow(Arc::clone(&server), shutdown.clone()));
     tasks.spawn(schedules::follow(Arc::clone(&server), shutdown.clone()));
     tasks.spawn(messages::follow(Arc::clone(&server), shutdown.clone()));
     tasks.spawn(traces::follow(Arc::clone(&server), shutdown));

@@ -220,4 +220,31 @@ impl Store {
         .map_err(self.failed("reading the open attacks of a host"))?;
         rows.iter().map(read).collect()
     }
+
+    /// Attacks of which something may still be in place on some hosts, newest first; at most [`ROWS_MAX`].
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn open_attacks_on_any<'a>(
+        &self,
+        hosts: impl IntoIterator<Item = &'a HostName>,
+    ) -> Result<Vec<AttackRecord>, StoreError> {
+        let doing = "reading the open attacks of some hosts";
+        let hosts: Vec<&HostName> = hosts.into_iter().collect();
+        let mut open = Vec::new();
+        for some in hosts.chunks(ROWS_AT_ONCE) {
+            let mut query = Statement::new("SELECT id, document FROM attacks WHERE NOT ended AND host IN (");
+            query.rows(some, |one, host| {
+                one.bind(host.as_str());
+            });
+            // As many as ROWS_MAX.
+            query.push(") ORDER BY at DESC, rowid DESC LIMIT 1000");
+            let query = query.query().map_err(self.failed(doing))?;
+            let rows = query.fetch_all(&self.readers).await.map_err(self.failed(doing))?;
+            for row in &rows {
+                open.push(read(row)?);
+            }
+        }
+        Ok(open)
+    }
 }

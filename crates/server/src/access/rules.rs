@@ -70,10 +70,15 @@ pub const RULES: &[Rule] = &[
     // Clusters and hosts.
     may("GET", "/api/v1/clusters", View, Somewhere).about("All clusters as the keeper sees them"),
     may("GET", "/api/v1/clusters/{cluster}", View, Cluster).about("One cluster"),
+    may("GET", "/api/v1/clusters/{cluster}/series", View, Cluster).about(
+        "Rate, latency and lag of the last day, one value a second; of the last hour when no period is asked for",
+    ),
     may("PUT", "/api/v1/clusters/{cluster}", Configure, Cluster)
         .about("Register a cluster, or change its login and policy"),
     may("POST", "/api/v1/clusters/{cluster}/requests", Operate, Cluster)
         .about("Ask the keeper for a switchover, promotion, clone, rejoin or failback"),
+    may("POST", "/api/v1/clusters/{cluster}/requests/plan", Operate, Cluster)
+        .about("What such a request would do now, and what could be lost; nothing is begun"),
     may("POST", "/api/v1/clusters/{cluster}/fingerprint", Operate, Cluster)
         .about("Checksums of the data of every node"),
     may("GET", "/api/v1/hosts", View, Somewhere).about("All hosts that have an agent"),
@@ -180,6 +185,10 @@ pub const RULES: &[Rule] = &[
     // Pages.
     may("GET", "/", View, Somewhere),
     may("GET", "/clusters/{cluster}", View, Cluster),
+    may("GET", "/clusters/{cluster}/operations", View, Cluster),
+    may("GET", "/clusters/{cluster}/durations", View, Cluster),
+    may("GET", "/clusters/{cluster}/act/{kind}", Operate, Cluster),
+    may("POST", "/clusters/{cluster}/act/{kind}", Operate, Cluster),
     may("GET", "/runs/{run}", View, Run),
     may("POST", "/runs", Attack, Body),
     may("GET", "/operations/{operation}", View, Operation),

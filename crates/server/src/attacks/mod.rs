@@ -178,6 +178,18 @@ async fn scene(server: &Server, cluster: &ClusterName) -> Result<Scene, Problem>
     })
 }
 
+/// What is, or may be, in place on the hosts of a cluster, whoever began it.
+///
+/// # Errors
+/// The store cannot be read.
+pub(crate) async fn in_place_on(server: &Server, spec: &ClusterSpec) -> Result<Vec<AttackReport>, Problem> {
+    let hosts: BTreeSet<&HostName> =
+        spec.nodes.iter().map(|node| &node.host).chain(&spec.gateway_host).chain(&spec.application_host).collect();
+    let open = server.store.open_attacks_on_any(hosts).await.map_err(|error| store_failed(&error))?;
+    let at = now();
+    Ok(open.into_iter().filter(|record| guards::stays(record, at)).map(|record| record.report).collect())
+}
+
 /// Takes attacks out before their time; gives one result per attack, in their order.
 ///
 /// # Errors

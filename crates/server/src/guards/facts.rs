@@ -53,7 +53,7 @@ pub(crate) async fn operations(server: &Server, view: &ClusterView) -> Result<Ve
 
 /// Something of it is on the host. What is over at once leaves only what the keeper sees; what is older than any attack
 /// may last is out, and only its host has not come back to say so.
-fn stays(record: &AttackRecord, now: Timestamp) -> bool {
+pub(crate) fn stays(record: &AttackRecord, now: Timestamp) -> bool {
     let AttackReport { fault, state, at, .. } = &record.report;
     let over = now.since(*at) > DURATION_MAX && *state != AttackState::UndoFailed;
     !over && !kinds::find(&fault.kind).is_some_and(|kind| kind.instant)

@@ -8,7 +8,7 @@ pub mod approvals;
 mod facts;
 pub mod settings;
 
-pub(crate) use facts::{facts, operations};
+pub(crate) use facts::{facts, operations, stays};
 
 use crate::clock::now;
 use crate::problem::{APPROVAL, GUARD, OVERRIDE, problem, refusal, store_failed};

@@ -8,12 +8,14 @@ use crate::problem::{Failure, MALFORMED, problem};
 use crate::server::Server;
 use axum::Json;
 use axum::extract::{Path, State};
-use firedrill_api::http::{Accepted, NodeFingerprint, RegisterCluster};
+use firedrill_api::http::{Accepted, NodeFingerprint, Problem, RegisterCluster};
 use firedrill_api::link::{Answer, Order};
 use firedrill_keeper::Request;
 use firedrill_model::access::{Action, Object};
 use firedrill_model::timeline::Scope;
-use firedrill_model::{ClusterName, ClusterView, Generation, NodeCommand, NodeName, NodeReply, NodeView, Span};
+use firedrill_model::{
+    ClusterName, ClusterView, Foreseen, Generation, NodeCommand, NodeName, NodeReply, NodeView, Span,
+};
 use futures_util::future::join_all;
 use std::sync::Arc;
 
@@ -58,12 +60,30 @@ pub(super) async fn request(
     if matches!(request, Request::SetPolicy { .. }) {
         acting.may(&server, Action::Configure, &Object::Cluster(cluster.clone())).await?;
     }
+    Ok(Json(ask(&server, &cluster, request).await?))
+}
+
+/// Asks a cluster's keeper on behalf of a person, and says so.
+///
+/// # Errors
+/// There is no such cluster, or the keeper refuses and says why.
+pub(crate) async fn ask(server: &Server, cluster: &ClusterName, request: Request) -> Result<Accepted, Problem> {
     let asked = in_words(&request);
     access::note(&asked);
-    let accepted = server.keepers.ask(&cluster, request).await?;
-    let scope = Scope { operation: accepted.operation.clone(), cluster: Some(cluster), ..Scope::default() };
-    access::tell(&server, &format!("asked for: {asked}"), scope).await;
-    Ok(Json(accepted))
+    let accepted = server.keepers.ask(cluster, request).await?;
+    let scope = Scope { operation: accepted.operation.clone(), cluster: Some(cluster.clone()), ..Scope::default() };
+    access::tell(server, &format!("asked for: {asked}"), scope).await;
+    Ok(accepted)
+}
+
+/// `POST /clusters/{cluster}/requests/plan`: nothing is begun.
+pub(super) async fn plan(
+    State(server): State<Arc<Server>>,
+    cluster: Path<String>,
+    Body(request): Body<Request>,
+) -> Result<Json<Foreseen>, Failure> {
+    let cluster: ClusterName = name(cluster, "cluster")?;
+    Ok(Json(server.keepers.foresee(&cluster, request).await?))
 }
 
 fn in_words(request: &Request) -> String {

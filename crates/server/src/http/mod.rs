@@ -19,10 +19,12 @@ mod people;
 mod routes;
 mod runs;
 mod schedules;
+mod series;
 mod status;
 mod templates;
 mod timeline;
 
+pub(crate) use clusters::ask;
 pub use openapi::openapi;
 pub(crate) use routes::Routes;
 pub(crate) use runs::find as find_run;
@@ -69,6 +71,8 @@ fn routes() -> Routes {
         .route("/clusters", get(clusters::list))
         .route("/clusters/{cluster}", get(clusters::show).put(clusters::register))
         .route("/clusters/{cluster}/requests", post(clusters::request))
+        .route("/clusters/{cluster}/requests/plan", post(clusters::plan))
+        .route("/clusters/{cluster}/series", get(series::show))
         .route("/clusters/{cluster}/fingerprint", post(clusters::fingerprint))
         .route("/hosts", get(hosts::list))
         .route("/hosts/{host}", get(hosts::show))

@@ -15,7 +15,7 @@ use firedrill_keeper::{Action, Event, Keeper, KeeperState, Refusal, Request};
 use firedrill_model::cluster::ClusterError;
 use firedrill_model::report::LagSample;
 use firedrill_model::workload::Login;
-use firedrill_model::{ClusterName, ClusterSpec, ClusterView, HostName, NodeObservation, OperationId};
+use firedrill_model::{ClusterName, ClusterSpec, ClusterView, Foreseen, HostName, NodeObservation, OperationId};
 use firedrill_store::{ClusterRecord, Store};
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -34,6 +34,7 @@ type Asked = Result<Option<OperationId>, Refusal>;
 enum Message {
     Event(Box<Event>),
     Ask(Request, oneshot::Sender<Asked>),
+    Foresee(Request, oneshot::Sender<Option<Foreseen>>),
 }
 
 /// What all keepers' tasks need.
@@ -162,6 +163,27 @@ impl Keepers {
     /// # Errors
     /// There is no such cluster, or the keeper refuses and says why.
     pub async fn ask(&self, cluster: &ClusterName, request: Request) -> Result<Accepted, Problem> {
+        match self.exchange(cluster, |sender| Message::Ask(request, sender)).await? {
+            Ok(operation) => Ok(Accepted { operation }),
+            Err(Refusal { code, message }) => Err(refusal(&code, message)),
+        }
+    }
+
+    /// What a request would come to if a cluster's keeper were asked now; nothing is begun.
+    ///
+    /// # Errors
+    /// There is no such cluster, or the request begins no operation.
+    pub async fn foresee(&self, cluster: &ClusterName, request: Request) -> Result<Foreseen, Problem> {
+        let foreseen = self.exchange(cluster, |sender| Message::Foresee(request, sender)).await?;
+        let what = "only a promotion, a switchover, a clone or a rejoin can be thought through before it is asked for";
+        foreseen.ok_or_else(|| problem(MALFORMED, what))
+    }
+
+    async fn exchange<A>(
+        &self,
+        cluster: &ClusterName,
+        message: impl FnOnce(oneshot::Sender<A>) -> Message,
+    ) -> Result<A, Problem> {
         let inbox = self.cluster(cluster)?.inbox.clone();
         let (sender, answer) = oneshot::channel();
         let stopping = || {
@@ -170,11 +192,8 @@ impl Keepers {
             );
             problem(crate::problem::STORE, message)
         };
-        inbox.send(Message::Ask(request, sender)).await.map_err(|_| stopping())?;
-        match answer.await.map_err(|_| stopping())? {
-            Ok(operation) => Ok(Accepted { operation }),
-            Err(Refusal { code, message }) => Err(refusal(&code, message)),
-        }
+        inbox.send(message(sender)).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())
     }
 
     /// An agent looked at a node. Only the agent of the node's own host is believed.
@@ -218,6 +237,11 @@ impl Keepers {
     #[must_use]
     pub fn views(&self) -> Vec<ClusterView> {
         self.read().values().map(|cluster| cluster.view.borrow().clone()).collect()
+    }
+
+    /// Looks at all clusters as they are now, by name.
+    pub(crate) fn each_view(&self, mut look: impl FnMut(&ClusterView)) {
+        self.read().values().for_each(|cluster| look(&cluster.view.borrow()));
     }
 
     /// One cluster as it is now.

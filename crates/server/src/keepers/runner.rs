@@ -120,6 +120,10 @@ impl Runner {
                 }
                 Err(refusal) => batch.answers.push((answer, Err(refusal))),
             },
+            Message::Foresee(request, answer) => {
+                // An error says that the asker has gone.
+                let _ = answer.send(self.keeper.foresee(now(), &request));
+            }
         }
     }
 

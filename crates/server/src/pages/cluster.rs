@@ -2,14 +2,18 @@
 
 use super::{PAGE_ROWS, frame};
 use crate::access::Acting;
+use crate::attacks;
 use crate::problem::{Failure, not_found};
 use crate::server::Server;
 use axum::extract::{Path, State};
 use axum::response::Html;
-use firedrill_console::{Place, pages};
+use firedrill_console::{Place, cluster, pages};
 use firedrill_model::{ClusterName, OperationId};
 use firedrill_store::TimelineFilter;
 use std::sync::Arc;
+
+/// Operations on the page of a cluster; a link leads to the others.
+const OPERATIONS: u32 = 10;
 
 /// `GET /clusters/{cluster}`.
 pub(super) async fn cluster(
@@ -17,14 +21,27 @@ pub(super) async fn cluster(
     acting: Acting,
     Path(name): Path<String>,
 ) -> Result<Html<String>, Failure> {
-    let unknown = |_| not_found("cluster", &name, "the first page names those that are registered");
-    let name: ClusterName = name.parse().map_err(unknown)?;
+    let name = named(&name)?;
     let view = server.keepers.view(&name)?;
-    let operations = server.store.operations(Some(&name), PAGE_ROWS).await?;
+    let spec = server.keepers.record(&name)?.spec;
+    let mut under_way = Vec::new();
+    for id in &view.operations {
+        under_way.extend(server.store.operation(id).await?);
+    }
+    let operations = server.store.operations(Some(&name), OPERATIONS).await?;
+    let attacks = attacks::in_place_on(&server, &spec).await?;
     let filter = TimelineFilter { cluster: Some(name), run: None };
     let timeline = server.store.newest_events(&filter, PAGE_ROWS).await?;
+    let latest = server.series.latest(&view.cluster);
     let frame = frame(&server, &acting, view.cluster.as_str(), Place::Fleet);
-    Ok(Html(pages::cluster(&frame, &view, &operations, &timeline)))
+    let page = cluster::Cluster { view, gateway: spec.gateway_host, attacks, under_way, operations, timeline, latest };
+    Ok(Html(cluster::page(&frame, &page)))
+}
+
+/// The cluster of that name, which need not exist.
+pub(super) fn named(name: &str) -> Result<ClusterName, Failure> {
+    let unknown = |_| Failure(not_found("cluster", name, "the first page names those that are registered"));
+    name.parse().map_err(unknown)
 }
 
 /// `GET /operations/{operation}`.

@@ -8,6 +8,7 @@ mod attacks;
 mod audit;
 mod certificates;
 mod cluster;
+mod cluster_pages;
 mod crowd;
 mod enrolment;
 mod events;
