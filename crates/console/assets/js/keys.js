@@ -67,7 +67,7 @@
   opener.addEventListener("click", openPalette);
 
   const keys = byId("keys");
-  const described = [["Ctrl K or /", "go to a cluster, an experiment, a host or a page"], ["?", "this list"], ["Esc", "close what is open"],
+  const described = [["Ctrl K or /", "go to a cluster, a run or a page"], ["?", "this list"], ["Esc", "close what is open"],
     ["d", "the other theme"]].concat(places.map((place) => [`g ${place.key}`, place.name]));
   // Pages add their own: <body … data-keys> is not needed, an element with data-press="x" is clicked by x.
   function openKeys() {

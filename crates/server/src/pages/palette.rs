@@ -1,10 +1,8 @@
 //! What the command palette finds.
 
 use crate::access::Acting;
-use crate::experiment;
 use crate::problem::Failure;
 use crate::server::{Server, run_entry};
-use crate::templates;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
@@ -30,13 +28,6 @@ pub(super) async fn palette(State(server): State<Arc<Server>>, acting: Acting) -
     let clusters = clusters.filter(|name| acting.sees(Some(name))).take(ENTRIES_MAX);
     let mut entries: Vec<Entry> =
         clusters.map(|name| entry("cluster", name.as_str(), format!("/clusters/{name}"))).collect();
-    let start = |name: &str| format!("/experiments/start/{name}");
-    let experiments = experiment::library().into_iter();
-    entries.extend(experiments.map(|one| entry("experiment", &one.title, start(&one.name))));
-    let templates = templates::list(&server).await?.into_iter().take(ENTRIES_MAX);
-    entries.extend(templates.map(|one| entry("template", &one.template.title, start(&one.template.name))));
-    let hosts = server.fleet.records().into_iter().take(ENTRIES_MAX);
-    entries.extend(hosts.map(|host| entry("host", host.name.as_str(), format!("/hosts/{}", host.name))));
     let runs = server.store.runs(RUNS_MAX).await?.into_iter().map(run_entry);
     entries.extend(
         runs.filter(|run| acting.sees(Some(&run.cluster)))

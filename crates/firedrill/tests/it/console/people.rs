@@ -20,9 +20,9 @@ fn somebody_who_only_looks_can_halt_and_can_start_nothing() {
             password: PASSWORD.to_owned(),
             grants: vec![Grant::everywhere(role)],
         };
-        // The first user closes the server; the second is added by hand of the first, on the page.
+        // The first user closes the server.
         fleet.client.add_user(&user("ada", Role::Admin)).await.expect("an admin");
-        browser.go(&format!("{server}/people")).await.expect("a page");
+        browser.go(&format!("{server}/clusters/{}", fleet.cluster)).await.expect("a page");
         browser.read("h1", "Log in", SOON).await.expect("nobody gets in without a name");
         browser.fill("#user", "ada").await.expect("a field");
         browser.fill("#password", "wrong").await.expect("a field");
@@ -31,7 +31,7 @@ fn somebody_who_only_looks_can_halt_and_can_start_nothing() {
         browser.fill("#user", "ada").await.expect("a field");
         browser.fill("#password", PASSWORD).await.expect("a field");
         browser.click("form button.primary").await.expect("a button");
-        browser.arrive("/people", SOON).await.expect("where ada wanted to go");
+        browser.arrive("/clusters/", SOON).await.expect("where ada wanted to go");
         browser.read(".who", "ada", SOON).await.expect("ada is in");
         let login = firedrill_api::access::LogIn { user: "ada".into(), password: PASSWORD.into(), code: None };
         let session = fleet.client.log_in(&login).await.expect("a session");
@@ -45,19 +45,19 @@ fn somebody_who_only_looks_can_halt_and_can_start_nothing() {
         browser.click("form button.primary").await.expect("a button");
         browser.read(".who", "vera", SOON).await.expect("vera is in");
         browser.read("h1", "Fleet", SOON).await.expect("the first page");
-        assert_eq!(browser.text("a[href^='/experiments/start/']").await, None, "nothing to start is offered");
+        assert_eq!(browser.text("form[action='/runs']").await, None, "nothing to start is offered");
         browser.go(&format!("{server}/clusters/{}", fleet.cluster)).await.expect("a page");
         browser.see("#topology", SOON).await.expect("she sees the cluster");
         assert_eq!(browser.text("a[href$='/act/promote']").await, None, "nothing to do is offered");
         // Whoever asks all the same is refused by the server, with the page's own session.
-        for path in [format!("/clusters/{}/act/promote", fleet.cluster), "/experiments/start/kill-primary".to_owned()] {
+        for path in [format!("/clusters/{}/act/promote", fleet.cluster), "/halt/resume".to_owned()] {
             let script = "const done = arguments[1];
-                fetch(arguments[0], { method: 'POST', redirect: 'manual', body: new URLSearchParams(arguments[0].includes('act') ? {} : { cluster: 'demo' }) })
+                fetch(arguments[0], { method: 'POST', redirect: 'manual', body: new URLSearchParams({}) })
                     .then((answer) => done(answer.status));";
             let status = browser.run_async(script, vec![json!(path)]).await.expect("an answer");
             assert_eq!(status, 403, "{path}");
         }
-        browser.go(&format!("{server}/audit")).await.expect("a page");
+        browser.go(&format!("{server}/clusters/{}/act/promote", fleet.cluster)).await.expect("a page");
         browser.read("[role=alert]", "may not", SOON).await.expect("and told why");
         // The brake is for everybody.
         browser.go(server).await.expect("a page");

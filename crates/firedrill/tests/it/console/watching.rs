@@ -34,7 +34,7 @@ fn keys_lead_everywhere() {
         let fleet = Fleet::up("t-keys", Profile::Safe).await;
         let browser = visit(&fleet).await.expect("a browser");
         browser.press("?").await.expect("a key");
-        let keys = browser.read("#keys", "Experiments", SOON).await.expect("the list of keys");
+        let keys = browser.read("#keys", "Fleet", SOON).await.expect("the list of keys");
         assert!(keys.contains("the other theme"), "{keys}");
         browser.click("#keys button").await.expect("a button");
         browser.press("d").await.expect("a key");
@@ -70,7 +70,7 @@ fn a_page_catches_up_after_the_server_was_away() {
             view.primary.map(|node| node.to_string()).filter(|node| *node != before)
         };
         let after = fleet.until("another primary", super::RECOVERED, moved).await;
-        let shown = browser.read("#nodes", &format!("primary {after}"), SOON).await;
+        let shown = browser.read("#topology", &format!("primary {after}"), SOON).await;
         shown.expect("the page shows the new primary without being asked");
         fleet.until_redundant().await;
         browser.close().await.expect("closed");
