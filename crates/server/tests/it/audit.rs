@@ -103,7 +103,7 @@ async fn a_browser_logs_in_and_other_sites_do_not_act_for_it() {
         assert_eq!(fixture.server().halted(), None);
     }
     let answer = halt(Some(fixture.http(""))).await.expect("an answer");
-    assert_eq!((answer.status().as_u16(), &answer.headers()["hx-refresh"]), (204, &"true".parse().expect("a header")));
+    assert_eq!((answer.status().as_u16(), &answer.headers()["location"]), (303, &"/".parse().expect("a header")));
     assert!(fixture.server().halted().is_some());
     admin.resume("done").await.expect("resumed");
 }
