@@ -199,6 +199,8 @@ impl Series {
         let until = to.unwrap_or(one.last).min(one.last).saturating_add(1);
         let oldest = one.first.max(one.last - SECONDS + 1);
         let from = from.unwrap_or(until.saturating_sub(SHOWN)).max(oldest).min(until.max(oldest));
+        // A period that lies before all that is kept is empty.
+        let until = until.max(from);
         let seconds = || from..until;
         let node = |(name, columns): (&NodeName, &OfNode)| {
             let lag_seconds = packed(&columns.lag, seconds());
