@@ -1,5 +1,5 @@
 //! `cargo xtask screenshots`: pictures of every page of the console, in both widths and both themes, from a real fleet
-//! that has something to show. `docs/console.md` uses them.
+//! that has something to show, for the documentation.
 
 use crate::shell;
 use anyhow::{Context, Result};

@@ -169,13 +169,12 @@ const PROBLEM_JSON: &str = "application/problem+json";
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let (status, code) = (status(&self.0), self.0.code.clone());
-        let page = error_pages::address(&code);
+        let status = status(&self.0);
+        let page = error_pages::address(&self.0.code);
         let details =
-            Details { page, title: error_pages::title(&code), status: status.as_u16(), problem: self.0.clone() };
+            Details { page, title: error_pages::title(&self.0.code), status: status.as_u16(), problem: self.0.clone() };
         let mut response = (status, Json(details)).into_response();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
-        response.extensions_mut().insert(ProblemCode(code));
         response.extensions_mut().insert(Shown(self.0));
         response
     }
@@ -196,11 +195,7 @@ impl OperationOutput for Failure {
     }
 }
 
-/// The code of the problem in an answer, for those who have only the answer.
-#[derive(Debug, Clone)]
-pub(crate) struct ProblemCode(pub(crate) String);
-
-/// The problem in an answer, for pages.
+/// The problem in an answer, for those who have only the answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Shown(pub(crate) Problem);
 

@@ -6,7 +6,7 @@ use super::identity::{Known, Peer, recognise};
 use super::rules::{Access, Rule, Scope, rule_for};
 use super::{Acting, DENIED, NO_RULE, TOO_MANY, audit};
 use crate::clock::now;
-use crate::problem::{Failure, ORIGIN, ProblemCode, chain, not_found, problem, store_failed};
+use crate::problem::{Failure, ORIGIN, Shown, chain, not_found, problem, store_failed};
 use crate::server::Server;
 use axum::extract::{MatchedPath, RawPathParams, Request, State};
 use axum::http::{Method, header};
@@ -86,7 +86,7 @@ async fn may(
 
 /// What came of a call, in a word, and its detail.
 fn outcome(response: &Response, notes: String) -> (AuditOutcome, String) {
-    let code = response.extensions().get::<ProblemCode>().map(|code| code.0.clone());
+    let code = response.extensions().get::<Shown>().map(|shown| shown.0.code.clone());
     if response.status().is_success() || response.status().is_redirection() {
         return (AuditOutcome::Done, notes);
     }

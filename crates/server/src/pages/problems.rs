@@ -3,7 +3,7 @@
 use crate::error_pages;
 use crate::problem::Shown;
 use axum::extract::Request;
-use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -17,7 +17,7 @@ pub(crate) async fn as_pages(request: Request, next: Next) -> Response {
         let page = pages::problem(error_pages::title(&problem.code), problem, &error_pages::address(&problem.code));
         *response.body_mut() = page.into();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-        response.headers_mut().remove(axum::http::header::CONTENT_LENGTH);
+        response.headers_mut().remove(CONTENT_LENGTH);
     }
     response
 }

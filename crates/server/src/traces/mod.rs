@@ -17,7 +17,7 @@ pub use collector::{Collector, CollectorError};
 pub(crate) use span::of_attack;
 
 use crate::clock::now;
-use crate::problem::{ProblemCode, chain};
+use crate::problem::{Shown, chain};
 use crate::server::Server;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
@@ -124,7 +124,7 @@ pub(crate) async fn call(State(server): State<Arc<Server>>, request: Request, ne
     let caller = caller.and_then(SpanId::of_caller);
     let (method, began) = (request.method().clone(), now());
     let response = next.run(request).await;
-    let problem = response.extensions().get::<ProblemCode>().map(|code| code.0.as_str());
+    let problem = response.extensions().get::<Shown>().map(|shown| shown.0.code.as_str());
     let call = Call {
         method: method.as_str(),
         route: route.as_str(),
