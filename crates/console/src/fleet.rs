@@ -17,8 +17,38 @@ pub struct FleetQuery {
     pub q: String,
     /// Only those that need attention, or in which something goes on.
     pub attention: bool,
+    /// What is put together under one heading.
+    pub by: By,
     /// From 1.
     pub page: usize,
+}
+
+/// By what clusters are put together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum By {
+    /// By the region of the primary, or of the first node while there is none.
+    Region,
+    /// By what they need.
+    State,
+    /// Not at all.
+    #[default]
+    #[serde(other)]
+    Nothing,
+}
+
+impl By {
+    /// All of them, as they stand in the address and on the page.
+    pub(crate) const ALL: [Self; 3] = [Self::Nothing, Self::Region, Self::State];
+
+    /// As it stands in the address.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Region => "region",
+            Self::State => "state",
+        }
+    }
 }
 
 /// How much a cluster needs somebody; the first comes first.
@@ -66,6 +96,8 @@ pub(crate) struct Row<'a> {
     pub(crate) healthy: usize,
     pub(crate) nodes: usize,
     pub(crate) regions: Vec<&'a str>,
+    /// The region of the primary; of the first node, when there is none.
+    home: &'a str,
     /// The largest lag of a replica that tells one.
     pub(crate) lag: Option<Span>,
     pub(crate) ackers: usize,
@@ -77,16 +109,46 @@ pub(crate) struct Row<'a> {
     pub(crate) attacks: usize,
 }
 
-/// The part of the fleet that a page shows.
+/// Clusters under one heading.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Fleet<'a> {
+pub(crate) struct Group<'a> {
+    /// Empty when nothing is put together.
+    pub(crate) name: &'a str,
+    /// How they stand, those on other pages too.
+    pub(crate) tally: Tally,
+    /// Those on this page.
     pub(crate) rows: Vec<Row<'a>>,
-    /// Clusters in all.
+}
+
+/// How many clusters stand how.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
     pub(crate) clusters: usize,
-    /// Of them, those that are down, short, at work.
     pub(crate) down: usize,
     pub(crate) short: usize,
     pub(crate) busy: usize,
+}
+
+impl Tally {
+    fn add(mut self, row: &Row<'_>) -> Self {
+        self.clusters += 1;
+        match row.need {
+            Need::Down => self.down += 1,
+            Need::Short => self.short += 1,
+            Need::Busy => self.busy += 1,
+            Need::Well => (),
+        }
+        self
+    }
+}
+
+/// The part of the fleet that a page shows.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Fleet<'a> {
+    /// The heading with the worst off comes first.
+    pub(crate) groups: Vec<Group<'a>>,
+    /// How all clusters stand.
+    pub(crate) tally: Tally,
     /// Those that were asked for, on all pages.
     pub(crate) found: usize,
     pub(crate) page: usize,
@@ -96,10 +158,8 @@ pub(crate) struct Fleet<'a> {
 impl<'a> Fleet<'a> {
     /// The only cluster that there is, so that nobody has to choose it.
     pub(crate) fn only(&self) -> Option<&'a ClusterName> {
-        match self.rows.as_slice() {
-            [row] if self.clusters == 1 => Some(row.cluster),
-            _ => None,
-        }
+        let mut rows = self.groups.iter().flat_map(|group| &group.rows);
+        rows.next().filter(|_| self.tally.clusters == 1).map(|row| row.cluster)
     }
 }
 
@@ -117,8 +177,7 @@ pub struct UnderWay {
 /// Sorts and cuts.
 pub(crate) fn fleet<'a>(views: &'a [ClusterView], under_way: &'a UnderWay, query: &FleetQuery) -> Fleet<'a> {
     let all: Vec<Row<'a>> = views.iter().map(|view| row(view, under_way)).collect();
-    let count = |need| all.iter().filter(|row| row.need == need).count();
-    let (clusters, down, short, busy) = (all.len(), count(Need::Down), count(Need::Short), count(Need::Busy));
+    let tally = all.iter().fold(Tally::default(), Tally::add);
     let wanted = query.q.trim().to_lowercase();
     let mut rows: Vec<Row<'a>> = all
         .into_iter()
@@ -130,8 +189,41 @@ pub(crate) fn fleet<'a>(views: &'a [ClusterView], under_way: &'a UnderWay, query
     let found = rows.len();
     let pages = found.div_ceil(ROWS).max(1);
     let page = query.page.clamp(1, pages);
-    let rows = rows.into_iter().skip((page - 1) * ROWS).take(ROWS).collect();
-    Fleet { rows, clusters, down, short, busy, found, page, pages }
+    let mut groups: Vec<Group<'a>> = Vec::new();
+    for row in rows {
+        let name = row.heading(query.by);
+        match groups.iter_mut().find(|group| group.name == name) {
+            Some(group) => group.rows.push(row),
+            None => groups.push(Group { name, tally: Tally::default(), rows: vec![row] }),
+        }
+    }
+    let groups = cut(groups, (page - 1) * ROWS);
+    Fleet { groups, tally, found, page, pages }
+}
+
+/// The rows of one page, of all that stand below each other; headings without one go.
+fn cut(mut groups: Vec<Group<'_>>, mut skipped: usize) -> Vec<Group<'_>> {
+    let mut room = ROWS;
+    for group in &mut groups {
+        group.tally = group.rows.iter().fold(Tally::default(), Tally::add);
+        let before = skipped.min(group.rows.len());
+        skipped -= before;
+        group.rows.drain(..before);
+        group.rows.truncate(room);
+        room -= group.rows.len();
+    }
+    groups.retain(|group| !group.rows.is_empty());
+    groups
+}
+
+impl<'a> Row<'a> {
+    fn heading(&self, by: By) -> &'a str {
+        match by {
+            By::Nothing => "",
+            By::State => self.need.words(),
+            By::Region => self.home,
+        }
+    }
 }
 
 fn matches(view: &ClusterView, wanted: &str) -> bool {
@@ -164,6 +256,7 @@ fn row<'a>(view: &'a ClusterView, under_way: &'a UnderWay) -> Row<'a> {
         healthy: view.nodes.iter().filter(|node| node.health == Health::Healthy).count(),
         nodes: view.nodes.len(),
         regions,
+        home: primary.or(view.nodes.first()).map_or("no node", |node| node.region.as_str()),
         lag: view.nodes.iter().filter(|node| node.role != Role::Primary).filter_map(lag).max(),
         ackers: view.nodes.iter().filter(|node| node.acker).count(),
         problem: view.problems.first().map(String::as_str),
@@ -220,7 +313,7 @@ mod tests {
     }
 
     fn names<'a>(fleet: &Fleet<'a>) -> Vec<&'a str> {
-        fleet.rows.iter().map(|row| row.cluster.as_str()).collect()
+        fleet.groups.iter().flat_map(|group| &group.rows).map(|row| row.cluster.as_str()).collect()
     }
 
     #[test]
@@ -234,7 +327,7 @@ mod tests {
         ];
         let all = fleet(&views, &quiet, &FleetQuery::default());
         assert_eq!(names(&all), ["b-down", "d-dead", "c-short", "a-well"]);
-        assert_eq!((all.clusters, all.down, all.short, all.busy, all.found), (4, 2, 1, 0, 4));
+        assert_eq!((all.tally, all.found), (Tally { clusters: 4, down: 2, short: 1, busy: 0 }, 4));
         let attention = FleetQuery { attention: true, ..FleetQuery::default() };
         assert_eq!(names(&fleet(&views, &quiet, &attention)), ["b-down", "d-dead", "c-short"]);
         let search = FleetQuery { q: " LACKS ".to_owned(), ..FleetQuery::default() };
@@ -276,12 +369,37 @@ mod tests {
     }
 
     #[test]
+    fn clusters_stand_under_headings_and_the_worst_off_heading_comes_first() {
+        let quiet = UnderWay::default();
+        let mut views: Vec<ClusterView> =
+            (0..100).map(|number| view(&format!("c{number:03}"), Some(Health::Healthy), true)).collect();
+        for view in &mut views[60..] {
+            for node in &mut view.nodes {
+                node.region = "west".parse().expect("a name");
+            }
+        }
+        views[99] = view("c099", None, false);
+        views[99].nodes[0].region = "west".parse().expect("a name");
+        let asked = |page| FleetQuery { by: By::Region, page, ..FleetQuery::default() };
+        let headings = |fleet: &Fleet<'_>| -> Vec<(String, usize, usize)> {
+            fleet.groups.iter().map(|group| (group.name.to_owned(), group.tally.clusters, group.rows.len())).collect()
+        };
+        let first = fleet(&views, &quiet, &asked(1));
+        assert_eq!(headings(&first), [("west".to_owned(), 40, 40), ("east".to_owned(), 60, 10)]);
+        assert_eq!((names(&first)[0], first.groups[0].tally.down), ("c099", 1));
+        let second = fleet(&views, &quiet, &asked(2));
+        assert_eq!(headings(&second), [("east".to_owned(), 60, 50)]);
+        let by_state = FleetQuery { by: By::State, ..FleetQuery::default() };
+        assert_eq!(fleet(&views, &quiet, &by_state).groups[0].name, Need::Down.words());
+    }
+
+    #[test]
     fn a_thousand_clusters_are_cut_into_pages_and_no_page_is_out_of_reach() {
         let quiet = UnderWay::default();
         let views: Vec<ClusterView> =
             (0..1000).map(|number| view(&format!("c{number:04}"), Some(Health::Healthy), true)).collect();
         let first = fleet(&views, &quiet, &FleetQuery::default());
-        assert_eq!((first.rows.len(), first.page, first.pages), (ROWS, 1, 20));
+        assert_eq!((names(&first).len(), first.page, first.pages), (ROWS, 1, 20));
         let beyond = FleetQuery { page: 999, ..FleetQuery::default() };
         let last = fleet(&views, &quiet, &beyond);
         assert_eq!((last.page, names(&last).last().copied()), (20, Some("c0999")));

@@ -1,5 +1,7 @@
 // Charts of a cluster: transactions per second, write latency, lag; faults shaded; one value a second, appended while the
 // page is looked at. A chart says in data-drawn-ms how long its last whole drawing took, and in data-points of how many seconds.
+// A day has seventy values for each pixel: only the least and the greatest of a few seconds are drawn, in their order, so that
+// no peak is lost.
 (function () {
   "use strict";
   const root = document.getElementById("series");
@@ -80,7 +82,30 @@
     }, data(names), host);
     charts.push(one);
   }
-  const data = (names) => [times].concat(names.map((name) => columns.get(name)));
+  // Two values for each stretch of time, and two stretches for each pixel: the line is the same as if all were drawn.
+  const STRETCHES_PER_PIXEL = 2;
+  function thin(times, columns, width) {
+    const stretch = Math.floor(times.length / (Math.max(width, 1) * STRETCHES_PER_PIXEL));
+    if (stretch < 3) return [times, ...columns];
+    const half = Math.floor(stretch / 2), count = Math.ceil(times.length / stretch), kept = [];
+    for (let at = 0; at < times.length; at += stretch) kept.push(times[at], times[Math.min(at + half, times.length - 1)]);
+    return [kept].concat(columns.map((column) => {
+      const values = new Array(count * 2).fill(null);
+      for (let from = 0, into = 0; from < column.length; from += stretch, into += 2) {
+        let low = null, high = null, lowAt = 0, highAt = 0;
+        for (let at = from, to = Math.min(from + stretch, column.length); at < to; at++) {
+          const value = column[at];
+          if (value === null) continue;
+          if (low === null || value < low) { low = value; lowAt = at; }
+          if (high === null || value > high) { high = value; highAt = at; }
+        }
+        values[into] = lowAt < highAt ? low : high;
+        values[into + 1] = lowAt < highAt ? high : low;
+      }
+      return values;
+    }));
+  }
+  const data = (names) => thin(times, names.map((name) => columns.get(name)), root.clientWidth);
   function draw() {
     for (const { plot } of charts) plot.destroy();
     root.replaceChildren();
@@ -152,7 +177,7 @@
   setInterval(append, SECOND_MS);
   document.addEventListener("visibilitychange", append);
   // What is shaded changes with an attack, and that is on the timeline.
-  if (window.firedrill) firedrill.on("timeline", () => { wanted = true; });
+  if (window.firedrill) { firedrill.on("timeline", () => { wanted = true; }); firedrill.thin = thin; }
   let resized = 0;
   addEventListener("resize", () => {
     clearTimeout(resized);
