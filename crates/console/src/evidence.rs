@@ -42,17 +42,17 @@ impl Page<'_> {
 }
 
 /// Words for the result of a run.
-fn result(run: &TestedRun) -> String {
+pub(crate) fn result(run: &TestedRun) -> String {
     run.verdict.map_or_else(|| "running".to_owned(), |verdict| verdict.to_string())
 }
 
 /// Who started it, and who approved it.
-fn people(run: &TestedRun) -> String {
+pub(crate) fn people(run: &TestedRun) -> String {
     let by = run.by.as_deref().unwrap_or("not recorded");
     run.approved_by.as_ref().map_or_else(|| by.to_owned(), |second| format!("{by}, approved by {second}"))
 }
 
-fn joined<T: ToString>(items: &BTreeSet<T>) -> String {
+pub(crate) fn joined<T: ToString>(items: &BTreeSet<T>) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 

@@ -6,16 +6,23 @@
 
 pub mod act;
 pub mod assets;
+pub mod calendar;
 mod chart;
 pub mod cluster;
 pub mod durations;
 pub mod evidence;
+pub mod evidence_page;
 mod fleet;
 mod format;
 mod frame;
+pub mod hosts;
 pub mod pages;
 mod phases;
+pub mod register;
 pub mod report;
+pub mod schedule;
+pub mod schedule_fields;
+pub mod schedules;
 pub mod summary;
 mod topology;
 

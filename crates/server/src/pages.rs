@@ -1,14 +1,19 @@
 //! The pages, rendered by `firedrill_console` from what the API gives too. One module per part of the console.
 
 mod act;
+mod calendar;
 mod cluster;
+mod evidence;
 mod fleet;
 mod history;
+mod hosts;
 mod log_in;
 mod openid;
 mod palette;
 mod problems;
+mod register;
 mod runs;
+mod schedules;
 
 pub(crate) use problems::as_pages;
 
@@ -50,6 +55,11 @@ pub(crate) fn router() -> Routes {
         .route("/login/openid", get(openid::begin))
         .route("/login/openid/return", get(openid::come_back))
         .route("/logout", post(log_in::log_out))
+        .merge(calendar::router())
+        .merge(evidence::router())
+        .merge(hosts::router())
+        .merge(register::router())
+        .merge(schedules::router())
 }
 
 /// What is around a page for whoever looks at it.

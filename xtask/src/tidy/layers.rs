@@ -13,7 +13,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("schedule", &["model"]),
     ("api", &["keeper", "model", "schedule"]),
     ("store", &["api", "keeper", "model", "schedule"]),
-    ("console", &["api", "ledger", "model"]),
+    ("console", &["api", "ledger", "model", "schedule"]),
     ("host", &["model"]),
     ("engine", &["host", "model"]),
     ("fault", &["engine", "host", "model"]),

@@ -107,8 +107,13 @@ pub(super) async fn fingerprint(
     cluster: Path<String>,
 ) -> Result<Json<Vec<NodeFingerprint>>, Failure> {
     let view = server.keepers.view(&name(cluster, "cluster")?)?;
+    Ok(Json(fingerprints(&server, &view).await))
+}
+
+/// Checksums of the data of every node, or why there is none.
+pub(crate) async fn fingerprints(server: &Server, view: &ClusterView) -> Vec<NodeFingerprint> {
     let (cluster, generation) = (&view.cluster, view.generation);
-    Ok(Json(join_all(view.nodes.iter().map(|node| fingerprint_of(&server, cluster, generation, node))).await))
+    join_all(view.nodes.iter().map(|node| fingerprint_of(server, cluster, generation, node))).await
 }
 
 async fn fingerprint_of(

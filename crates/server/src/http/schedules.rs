@@ -2,9 +2,9 @@
 
 use super::body::{Body, Parameters};
 use super::{Routes, name};
-use crate::access::{self, Acting};
+use crate::access::Acting;
 use crate::problem::{Failure, MALFORMED, problem};
-use crate::schedules as scheduling;
+use crate::schedules::{self as scheduling, by_person};
 use crate::server::Server;
 use aide::axum::routing::{delete, get, post};
 use axum::Json;
@@ -12,8 +12,7 @@ use axum::extract::{Path, State};
 use firedrill_api::http::{Done, Problem, Reason};
 use firedrill_api::schedules::{AddClosure, Calendar, SayPresence, ScheduleView, TodayMessage};
 use firedrill_model::ScheduleName;
-use firedrill_model::access::{Action, Object};
-use firedrill_schedule::{Closure, Code, Presence, Schedule, Scope, Zone};
+use firedrill_schedule::{Closure, Code, Presence, Schedule, Zone};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
@@ -34,9 +33,7 @@ pub(super) fn routes() -> Routes {
 }
 
 async fn list(State(server): State<Arc<Server>>, acting: Acting) -> Result<Json<Vec<ScheduleView>>, Failure> {
-    let mut views = scheduling::views(&server).await?;
-    views.retain(|view| view.schedule.clusters().any(|cluster| acting.sees(Some(cluster))));
-    Ok(Json(views))
+    Ok(Json(by_person::views(&server, &acting).await?))
 }
 
 async fn show(
@@ -44,29 +41,7 @@ async fn show(
     acting: Acting,
     schedule: Path<String>,
 ) -> Result<Json<ScheduleView>, Failure> {
-    let view = scheduling::view(&server, &name(schedule, "schedule")?).await?;
-    on_its_clusters(&server, &acting, Action::View, &view.schedule).await?;
-    Ok(Json(view))
-}
-
-/// Whether they may do that on every cluster of a schedule.
-async fn on_its_clusters(server: &Server, acting: &Acting, action: Action, schedule: &Schedule) -> Result<(), Problem> {
-    for cluster in schedule.clusters() {
-        acting.may(server, action, &Object::Cluster(cluster.clone())).await?;
-    }
-    Ok(())
-}
-
-/// Whether they may start by hand what the schedule starts.
-async fn as_by_hand(server: &Server, acting: &Acting, schedule: &Schedule) -> Result<(), Problem> {
-    let experiments = scheduling::experiments(server, schedule).await?;
-    for cluster in schedule.clusters() {
-        for experiment in &experiments {
-            access::may_run(server, acting, cluster, experiment).await?;
-        }
-    }
-    access::note(&format!("{}: {}", schedule.name, schedule.subject()));
-    Ok(())
+    Ok(Json(by_person::view(&server, &acting, &name(schedule, "schedule")?).await?))
 }
 
 async fn put(
@@ -81,13 +56,7 @@ async fn put(
         let message = format!("the address names schedule {named}, the body {}; they must agree", schedule.name);
         return Err(Failure(problem(MALFORMED, message)));
     }
-    scheduling::refuse_broken(&schedule, crate::clock::now())?;
-    if let Ok(before) = scheduling::view(&server, &named).await {
-        // To change one is to take the old one away.
-        on_its_clusters(&server, &acting, Action::Attack, &before.schedule).await?;
-    }
-    as_by_hand(&server, &acting, &schedule).await?;
-    Ok(Json(scheduling::put(&server, schedule).await?))
+    Ok(Json(by_person::put(&server, &acting, schedule).await?))
 }
 
 /// A schedule out of JSON. An unknown zone is told from everything else that can be wrong: it has a code of its own.
@@ -104,10 +73,7 @@ async fn remove(
     acting: Acting,
     schedule: Path<String>,
 ) -> Result<Json<Done>, Failure> {
-    let schedule = name(schedule, "schedule")?;
-    let view = scheduling::view(&server, &schedule).await?;
-    on_its_clusters(&server, &acting, Action::Attack, &view.schedule).await?;
-    Ok(Json(scheduling::remove(&server, &schedule).await?))
+    Ok(Json(by_person::remove(&server, &acting, &name(schedule, "schedule")?).await?))
 }
 
 async fn pause(
@@ -116,10 +82,7 @@ async fn pause(
     schedule: Path<String>,
     Body(body): Body<Reason>,
 ) -> Result<Json<ScheduleView>, Failure> {
-    let schedule = name(schedule, "schedule")?;
-    let view = scheduling::view(&server, &schedule).await?;
-    on_its_clusters(&server, &acting, Action::Stop, &view.schedule).await?;
-    Ok(Json(scheduling::pause(&server, &schedule, &body.reason).await?))
+    Ok(Json(by_person::pause(&server, &acting, &name(schedule, "schedule")?, &body.reason).await?))
 }
 
 async fn resume(
@@ -128,9 +91,7 @@ async fn resume(
     schedule: Path<String>,
     Body(body): Body<Reason>,
 ) -> Result<Json<ScheduleView>, Failure> {
-    let schedule = name(schedule, "schedule")?;
-    as_by_hand(&server, &acting, &scheduling::view(&server, &schedule).await?.schedule).await?;
-    Ok(Json(scheduling::resume(&server, &schedule, &body.reason).await?))
+    Ok(Json(by_person::resume(&server, &acting, &name(schedule, "schedule")?, &body.reason).await?))
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -174,16 +135,7 @@ async fn add_blackout(
     acting: Acting,
     Body(add): Body<AddClosure>,
 ) -> Result<Json<Closure>, Failure> {
-    acting.may(&server, Action::Operate, &reach(&add.scope)).await?;
-    Ok(Json(scheduling::add_closure(&server, add).await?))
-}
-
-/// What a black-out closes. A service has no grants of its own: its hosts may be of any cluster.
-fn reach(scope: &Scope) -> Object {
-    match scope {
-        Scope::Cluster(cluster) => Object::Cluster(cluster.clone()),
-        Scope::All | Scope::Service(_) => Object::Everything,
-    }
+    Ok(Json(by_person::add_closure(&server, &acting, add).await?))
 }
 
 async fn remove_blackout(
@@ -191,11 +143,7 @@ async fn remove_blackout(
     acting: Acting,
     Path(id): Path<String>,
 ) -> Result<Json<Done>, Failure> {
-    let known = server.store.closures(crate::clock::now()).await?;
-    if let Some(closure) = known.iter().find(|closure| closure.id == id) {
-        acting.may(&server, Action::Operate, &reach(&closure.scope)).await?;
-    }
-    Ok(Json(scheduling::remove_closure(&server, &id).await?))
+    Ok(Json(by_person::remove_closure(&server, &acting, &id).await?))
 }
 
 async fn presences(State(server): State<Arc<Server>>) -> Result<Json<Vec<Presence>>, Failure> {
@@ -207,10 +155,5 @@ async fn say_presence(
     acting: Acting,
     Body(presence): Body<SayPresence>,
 ) -> Result<Json<Presence>, Failure> {
-    // For themselves; for others, as a roster does it, with the right to set things up.
-    let own = presence.person == access::by();
-    let action = if own { Action::Operate } else { Action::Configure };
-    let object = presence.cluster.clone().map_or(Object::Everything, Object::Cluster);
-    acting.may(&server, action, &object).await?;
-    Ok(Json(scheduling::say_presence(&server, presence).await?))
+    Ok(Json(by_person::say_presence(&server, &acting, presence).await?))
 }

@@ -1,9 +1,11 @@
 //! Schedules: experiments that start by themselves.
 //!
 //! [`follow`] looks once a second; [`tick`] is one look: runs that have ended are noted, and what is due is started
-//! through the same guards as by a person. `edit` is what people change, `show` what they read. Every decision is made
+//! through the same guards as by a person. `edit` is what people change, `show` what they read, `by_person` both with what they
+//! need for it. Every decision is made
 //! in `firedrill_schedule`, from facts that are gathered here.
 
+pub(crate) mod by_person;
 mod edit;
 mod settle;
 mod show;
@@ -11,7 +13,7 @@ mod start;
 
 pub(crate) use edit::refuse_broken;
 pub use edit::{add_closure, pause, put, remove, remove_closure, resume, say_presence};
-pub(crate) use show::gather_today;
+pub(crate) use show::{DAYS_MAX, Preview, between, gather_today, preview};
 pub use show::{calendar, today, view, views};
 
 use crate::Server;

@@ -21,9 +21,11 @@ const DAYS: u32 = 14;
 /// Days of a calendar that are over, when nothing else was asked for.
 const BACK: u32 = 7;
 /// Most days either way: a quarter, as far as people plan.
-const DAYS_MAX: u32 = 92;
+pub(crate) const DAYS_MAX: u32 = 92;
 /// A next due time is looked for in so many weeks; a rarer one is seen in the calendar.
 const WEEKS_AHEAD: u32 = 6;
+/// Due times of a preview: enough to see the pattern.
+const PREVIEW_ROWS: usize = 10;
 
 /// All schedules by name.
 ///
@@ -95,12 +97,92 @@ pub async fn calendar(
         view(server, name).await?;
     }
     let now = now();
-    let over = past(server, now - long(back), now, only).await.map_err(|error| store_failed(&error))?;
-    let ahead = coming(server, now, now + long(days), only).await.map_err(|error| store_failed(&error))?;
+    between(server, now - long(back), now + long(days), only).await
+}
+
+/// What ran and what comes between two moments. What comes is foreseen from now on, also when the period begins later: a
+/// programme's rungs follow from each other.
+///
+/// # Errors
+/// The store cannot be read.
+pub(crate) async fn between(
+    server: &Server,
+    from: Timestamp,
+    until: Timestamp,
+    only: Option<&ScheduleName>,
+) -> Result<Calendar, Problem> {
+    let now = now();
+    let over = past(server, from, now.min(until), only).await.map_err(|error| store_failed(&error))?;
+    let mut ahead = match now < until {
+        true => coming(server, now, until, only).await.map_err(|error| store_failed(&error))?,
+        false => Vec::new(),
+    };
+    ahead.retain(|(entry, _)| entry.due >= from);
     let most = ROWS_MAX as usize;
     let truncated = over.len() >= most || ahead.len() > most;
     let entries = over.into_iter().chain(ahead.into_iter().take(most).map(|(entry, _)| entry)).collect();
     Ok(Calendar { entries, truncated })
+}
+
+/// When a schedule would start something.
+#[derive(Debug, Default)]
+pub(crate) struct Preview {
+    /// The next due times, with what is in the way of each as things stand.
+    pub(crate) entries: Vec<CalendarEntry>,
+    /// Why this week has fewer than the schedule says.
+    pub(crate) note: Option<String>,
+    /// There is a seed already, so the times are those that will be; otherwise they are drawn when it is added.
+    pub(crate) firm: bool,
+}
+
+/// The next due times of a schedule that is not kept yet, or not like that. Nothing is kept.
+///
+/// # Errors
+/// It breaks a rule, a cluster or what it starts is not known, or the store cannot be read.
+pub(crate) async fn preview(server: &Server, schedule: &Schedule) -> Result<Preview, Problem> {
+    let now = now();
+    super::refuse_broken(schedule, now)?;
+    for cluster in schedule.clusters() {
+        server.keepers.record(cluster)?;
+    }
+    let of_all = match schedule.when {
+        Timing::Programme(_) => None,
+        _ => Some(subject(server, schedule).await?),
+    };
+    let failed = |error: StoreError| store_failed(&error);
+    let before = server.store.schedule(&schedule.name).await.map_err(failed)?;
+    let facts = Facts::gather(server, now).await.map_err(failed)?;
+    let mut lives: BTreeMap<ClusterName, Vec<Attempt>> = BTreeMap::new();
+    if of_all.is_none() {
+        for cluster in schedule.clusters() {
+            lives.insert(cluster.clone(), attempts(server, cluster).await.map_err(failed)?);
+        }
+    }
+    let (seed, paused) = before.map_or((0, None), |record| (record.seed, record.paused));
+    let firm = seed != 0 || matches!(schedule.when, Timing::Cron(_)) && !has_lots(schedule);
+    let record = ScheduleRecord { seed, paused, added: now, looked: now, schedule: schedule.clone() };
+    let mut preview = Preview { firm, ..Preview::default() };
+    let mut week = Week::of(&schedule.zone, now);
+    for nth in 0..=WEEKS_AHEAD {
+        let plan = firedrill_schedule::plan(schedule, week, seed, &facts.closures);
+        if nth == 0 {
+            preview.note = plan.note;
+        }
+        let due = plan.planned.iter().filter(|planned| planned.due > now);
+        let room = PREVIEW_ROWS.saturating_sub(preview.entries.len());
+        let seen = due.filter_map(|planned| foresee(server, &record, planned, &facts, of_all.as_ref(), &mut lives));
+        preview.entries.extend(seen.take(room).map(|(entry, _)| entry));
+        week = week.next();
+    }
+    Ok(preview)
+}
+
+/// Whether it is drawn which cluster is struck, or whether a time counts.
+fn has_lots(schedule: &Schedule) -> bool {
+    let lot = |group: &firedrill_schedule::Group| {
+        group.clusters.len() > 1 || group.probability != firedrill_model::Percent::whole(100)
+    };
+    schedule.groups.iter().any(lot)
 }
 
 /// So many days; a changed clock does not matter to a calendar's ends.
