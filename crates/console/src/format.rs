@@ -97,6 +97,8 @@ pub(crate) fn kind(kind: EventKind) -> String {
         EventKind::Schedule => "schedule".into(),
         EventKind::Guard => "guard".into(),
         EventKind::Person => "person".into(),
+        EventKind::Note => "note".into(),
+        EventKind::Part => "takes part".into(),
     }
 }
 

@@ -29,7 +29,7 @@ pub enum Place {
 
 impl Place {
     /// Those that have a page, in the order of the navigation.
-    pub const ALL: [Self; 1] = [Self::Fleet];
+    pub const ALL: [Self; 4] = [Self::Fleet, Self::Schedules, Self::Hosts, Self::Evidence];
 
     /// The address of its first page.
     #[must_use]

@@ -23,6 +23,7 @@ pub mod message;
 pub mod observation;
 pub mod operation;
 pub mod probe;
+pub mod progress;
 pub mod quantity;
 pub mod report;
 pub mod selector;

@@ -120,6 +120,9 @@ pub struct RunReport {
     /// Who started it; `None`: it is of a version that did not keep that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
+    /// How far it is, or was in the end; `None`: it is of a version that did not keep that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<crate::progress::Progress>,
     /// The second person who approved it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved_by: Option<String>,

@@ -96,4 +96,8 @@ pub enum EventKind {
     Guard,
     /// A person asked for something.
     Person,
+    /// A person says something about a run.
+    Note,
+    /// A person takes a part in a game day; see [`crate::progress::part_taken`].
+    Part,
 }

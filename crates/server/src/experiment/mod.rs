@@ -27,6 +27,7 @@ use firedrill_api::experiment_file;
 use firedrill_api::http::{Problem, RunStarted, StartRun};
 use firedrill_model::RunId;
 use firedrill_model::experiment::Experiment;
+use firedrill_model::progress::Progress;
 use firedrill_model::report::{RunReport, RunState};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -92,6 +93,7 @@ fn empty_report(run: RunId, admitted: &guard::Admitted) -> RunReport {
         aborted: None,
         ledger: None,
         environment: vec![],
+        progress: Some(Progress::default()),
         by: Some(admitted.asked.by.clone()),
         approved_by: admitted.asked.approved_by.clone(),
     }

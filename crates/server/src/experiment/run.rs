@@ -3,6 +3,7 @@
 //! Every wait goes through [`Run::pause`] or `Run::meanwhile`, which keep the eyes open: they take in samples, views and
 //! the answers of the `during` probes, test the abort conditions and the halt, and store what there is so far.
 
+mod progress;
 mod steady;
 mod stop;
 
@@ -22,6 +23,7 @@ use firedrill_model::attack::{AttackReport, AttackState};
 use firedrill_model::experiment::{AttackStep, Condition, StepSpec, When};
 use firedrill_model::guard::RunStanding;
 use firedrill_model::message::Topic;
+use firedrill_model::progress::Stage;
 use firedrill_model::report::{RunReport, RunState};
 use firedrill_model::timeline::{EventKind, Scope};
 use firedrill_model::workload::WorkloadState;
@@ -144,15 +146,20 @@ impl Run {
     pub(super) async fn carry_out(mut self) {
         if self.start_load().await && self.pause(self.report.experiment.warm_up, &Until::Time).await == Woken::TimedOut
         {
+            self.now_in(Stage::ProbesBefore).await;
             self.ask_probes(When::Before).await;
             if self.report.probes.iter().all(|probe| probe.held) {
+                self.now_in(Stage::Steps).await;
                 self.take_steps().await;
             }
         }
         self.end_probing();
+        // Nothing comes before the attacks, not even to say that they come out.
+        self.progress().stage = Stage::TakingOut;
         self.end_attacks().await;
         self.note_faults_gone();
         self.tell_noted().await;
+        self.now_in(Stage::Counting).await;
         self.finish_load().await;
         self.conclude().await;
     }
@@ -179,6 +186,7 @@ impl Run {
     async fn take_steps(&mut self) {
         self.begin_probing();
         for (index, step) in self.report.experiment.steps.clone().into_iter().enumerate() {
+            self.step_begins().await;
             let go_on = match step {
                 StepSpec::Attack(attack) => self.attack(&attack).await,
                 StepSpec::EndAttack(name) => self.end_attack(&name).await,
@@ -186,13 +194,16 @@ impl Run {
                 StepSpec::WaitUntil { condition, within } => self.wait_until(index, condition, within).await,
                 StepSpec::Check(name) => self.check(&name).await,
             };
+            self.step_ends();
             if !go_on {
                 return;
             }
         }
+        self.now_in(Stage::CoolDown).await;
         let cool_down = self.report.experiment.cool_down;
         if self.pause(cool_down, &Until::Time).await == Woken::TimedOut {
             self.end_probing();
+            self.now_in(Stage::ProbesAfter).await;
             self.ask_probes(When::After).await;
         }
     }
@@ -491,6 +502,7 @@ impl Run {
         let ended = Topic::RunEnded { experiment, verdict: judgement.verdict, stopped };
         self.say_about(severity, EventKind::Run, text, Some(ended)).await;
         self.report.ended = Some(now());
+        self.progress().stage = Stage::Judged;
         self.save().await;
         self.tell();
     }
@@ -517,6 +529,7 @@ impl Run {
             events.sort_by_key(|event| (event.at, event.sequence));
             self.report.timeline = events;
         }
+        self.progress().writes = self.seen.writes;
         self.report.samples.clone_from(&self.seen.samples);
         self.report.lags.clone_from(&self.seen.lags);
         self.report.probe_series = self.courses.series();

@@ -4,6 +4,7 @@
 use super::courses::Courses;
 use firedrill_model::experiment::{AbortCondition, Condition};
 use firedrill_model::probe::Facts;
+use firedrill_model::progress::WritesSoFar;
 use firedrill_model::report::LagSample;
 use firedrill_model::workload::Sample;
 use firedrill_model::{ClusterView, Operation, OperationState, Span, Timestamp};
@@ -22,6 +23,7 @@ const LAG_EVERY: Span = Span::millis(450);
 pub(super) struct Seen {
     pub(super) samples: Vec<Sample>,
     pub(super) lags: Vec<LagSample>,
+    pub(super) writes: WritesSoFar,
     last_lag: Option<Timestamp>,
 }
 
@@ -32,6 +34,9 @@ impl Seen {
             thin(&mut self.samples);
             thin(&mut self.lags);
         }
+        self.writes.acknowledged = sample.acknowledged_total.max(self.writes.acknowledged);
+        self.writes.failed += u64::from(sample.writes_failed);
+        self.writes.unknown += u64::from(sample.writes_unknown);
         self.samples.push(sample);
     }
 

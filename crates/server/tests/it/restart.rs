@@ -45,6 +45,7 @@ fn running() -> RunReport {
         environment: Vec::new(),
         by: None,
         approved_by: None,
+        progress: None,
     }
 }
 

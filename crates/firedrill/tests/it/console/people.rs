@@ -1,0 +1,70 @@
+//! Who may do what, as the pages show it and the server decides it.
+
+use super::{SOON, visit};
+use crate::fleet::{Fleet, block_on};
+use firedrill_api::access::AddUser;
+use firedrill_model::access::{Grant, Role};
+use firedrill_sandbox::Profile;
+use serde_json::json;
+
+const PASSWORD: &str = "correct horse battery staple";
+
+#[test]
+fn somebody_who_only_looks_can_halt_and_can_start_nothing() {
+    block_on(async {
+        let fleet = Fleet::up("t-people", Profile::Safe).await;
+        let server = &fleet.status.server.url;
+        let browser = visit(&fleet).await.expect("a browser");
+        let user = |name: &str, role| AddUser {
+            name: name.parse().expect("a name"),
+            password: PASSWORD.to_owned(),
+            grants: vec![Grant::everywhere(role)],
+        };
+        // The first user closes the server; the second is added by hand of the first, on the page.
+        fleet.client.add_user(&user("ada", Role::Admin)).await.expect("an admin");
+        browser.go(&format!("{server}/people")).await.expect("a page");
+        browser.read("h1", "Log in", SOON).await.expect("nobody gets in without a name");
+        browser.fill("#user", "ada").await.expect("a field");
+        browser.fill("#password", "wrong").await.expect("a field");
+        browser.click("form button.primary").await.expect("a button");
+        browser.see("[role=alert]", SOON).await.expect("a wrong password is told");
+        browser.fill("#user", "ada").await.expect("a field");
+        browser.fill("#password", PASSWORD).await.expect("a field");
+        browser.click("form button.primary").await.expect("a button");
+        browser.arrive("/people", SOON).await.expect("where ada wanted to go");
+        browser.read(".who", "ada", SOON).await.expect("ada is in");
+        let login = firedrill_api::access::LogIn { user: "ada".into(), password: PASSWORD.into(), code: None };
+        let session = fleet.client.log_in(&login).await.expect("a session");
+        let admin = firedrill_api::client::Client::new(server).expect("an address").with_credential(&session.token);
+        admin.add_user(&user("vera", Role::Viewer)).await.expect("a viewer");
+
+        browser.click(".who button").await.expect("log out");
+        browser.read("h1", "Log in", SOON).await.expect("out");
+        browser.fill("#user", "vera").await.expect("a field");
+        browser.fill("#password", PASSWORD).await.expect("a field");
+        browser.click("form button.primary").await.expect("a button");
+        browser.read(".who", "vera", SOON).await.expect("vera is in");
+        browser.read("h1", "Fleet", SOON).await.expect("the first page");
+        assert_eq!(browser.text("a[href^='/experiments/start/']").await, None, "nothing to start is offered");
+        browser.go(&format!("{server}/clusters/{}", fleet.cluster)).await.expect("a page");
+        browser.see("#topology", SOON).await.expect("she sees the cluster");
+        assert_eq!(browser.text("a[href$='/act/promote']").await, None, "nothing to do is offered");
+        // Whoever asks all the same is refused by the server, with the page's own session.
+        for path in [format!("/clusters/{}/act/promote", fleet.cluster), "/experiments/start/kill-primary".to_owned()] {
+            let script = "const done = arguments[1];
+                fetch(arguments[0], { method: 'POST', redirect: 'manual', body: new URLSearchParams(arguments[0].includes('act') ? {} : { cluster: 'demo' }) })
+                    .then((answer) => done(answer.status));";
+            let status = browser.run_async(script, vec![json!(path)]).await.expect("an answer");
+            assert_eq!(status, 403, "{path}");
+        }
+        browser.go(&format!("{server}/audit")).await.expect("a page");
+        browser.read("[role=alert]", "may not", SOON).await.expect("and told why");
+        // The brake is for everybody.
+        browser.go(server).await.expect("a page");
+        browser.click(".halt-all button").await.expect("halt");
+        browser.read("#halt-state", "Halted", SOON).await.expect("halted");
+        assert_eq!(browser.text("#halt-state button").await, None, "starts are allowed again by others");
+        assert!(admin.status().await.expect("a status").halted.is_some());
+        browser.close().await.expect("closed");
+    });
+}
