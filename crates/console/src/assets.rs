@@ -10,8 +10,11 @@ pub struct Asset {
 }
 
 /// One file for each part of the console; a page's own comes last.
-pub(crate) const STYLE: &str =
-    concat!(include_str!("../assets/css/base.css"), include_str!("../assets/css/cluster.css"));
+pub(crate) const STYLE: &str = concat!(
+    include_str!("../assets/css/base.css"),
+    include_str!("../assets/css/cluster.css"),
+    include_str!("../assets/css/experiments.css"),
+);
 pub(crate) const CHARTS: &str = include_str!("../assets/js/charts.js");
 pub(crate) const UPLOT: &str = include_str!("../assets/vendor/uplot.min.js");
 pub(crate) const UPLOT_STYLE: &str = include_str!("../assets/vendor/uplot.min.css");

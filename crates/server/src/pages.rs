@@ -2,6 +2,7 @@
 
 mod act;
 mod cluster;
+mod experiments;
 mod fleet;
 mod history;
 mod log_in;
@@ -50,6 +51,7 @@ pub(crate) fn router() -> Routes {
         .route("/login/openid", get(openid::begin))
         .route("/login/openid/return", get(openid::come_back))
         .route("/logout", post(log_in::log_out))
+        .merge(experiments::router())
 }
 
 /// What is around a page for whoever looks at it.

@@ -192,6 +192,10 @@ pub const RULES: &[Rule] = &[
     may("GET", "/runs/{run}", View, Run),
     may("POST", "/runs", Attack, Body),
     may("GET", "/operations/{operation}", View, Operation),
+    // What can be started is for everybody to look at; what it would strike is shown to those who may start it.
+    may("GET", "/experiments", View, Somewhere),
+    may("GET", "/experiments/start/{name}", View, Somewhere),
+    may("POST", "/experiments/start/{name}", Attack, Body),
     may("GET", "/palette", View, Somewhere),
     may("POST", "/halt", Stop, Somewhere),
     may("POST", "/halt/resume", Operate, Everything),
