@@ -119,6 +119,17 @@ pub enum Wish {
     Run(Box<StartRun>),
 }
 
+impl Wish {
+    /// On which cluster; `None`: on the only one that there is.
+    #[must_use]
+    pub fn cluster(&self) -> Option<&ClusterName> {
+        match self {
+            Self::Attack(start) => Some(&start.cluster),
+            Self::Run(start) => start.cluster.as_ref(),
+        }
+    }
+}
+
 /// How a request for approval stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

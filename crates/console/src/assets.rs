@@ -14,6 +14,7 @@ pub(crate) const STYLE: &str = concat!(
     include_str!("../assets/css/base.css"),
     include_str!("../assets/css/cluster.css"),
     include_str!("../assets/css/schedules.css"),
+    include_str!("../assets/css/experiments.css"),
 );
 pub(crate) const CHARTS: &str = include_str!("../assets/js/charts.js");
 pub(crate) const UPLOT: &str = include_str!("../assets/vendor/uplot.min.js");

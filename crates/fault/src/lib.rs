@@ -35,6 +35,7 @@ mod shape;
 mod state;
 pub mod storage;
 mod target;
+mod text;
 pub mod worker;
 
 pub use attack::Step;

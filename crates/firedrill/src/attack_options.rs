@@ -6,8 +6,7 @@ use firedrill_fault::kinds::{self, Kind, Scope};
 use firedrill_fault::{Input, Parameter};
 use firedrill_model::attack::{Fault, Selector};
 use firedrill_model::guard::{Guard, Override};
-use firedrill_model::{ClusterName, Network, Span};
-use serde_json::{Value, json};
+use firedrill_model::{ClusterName, Span};
 use std::path::PathBuf;
 
 /// What is started, and where.
@@ -158,7 +157,9 @@ fn read(matches: &ArgMatches) -> anyhow::Result<StartAttack> {
     for parameter in kind.shape.parameters() {
         let Some(given) = matches.get_many::<String>(&parameter.name) else { continue };
         let given: Vec<&str> = given.map(String::as_str).collect();
-        let value = value(&parameter.input, &given.join(","))
+        let value = parameter
+            .read(&given.join(","))
+            .map_err(anyhow::Error::msg)
             .with_context(|| format!("--{}", parameter.name.replace('_', "-")))?;
         fault = fault.with(&parameter.name, value);
     }
@@ -192,33 +193,11 @@ pub(crate) fn overrides<'a>(guards: impl Iterator<Item = &'a Guard>, reason: Opt
     guards.map(|guard| Override { guard: *guard, reason: reason.to_owned() }).collect()
 }
 
-fn value(input: &Input, text: &str) -> anyhow::Result<Value> {
-    let parts = || text.split(',').map(str::trim).filter(|part| !part.is_empty());
-    Ok(match input {
-        Input::Text => json!(text),
-        // What is no number may be one with a unit.
-        Input::Number => serde_json::from_str::<serde_json::Number>(text).map_or_else(|_| json!(text), Value::Number),
-        Input::Flag => json!(text.parse::<bool>().with_context(|| format!("{text:?} is neither true nor false"))?),
-        Input::List(item) => Value::Array(parts().map(|part| value(item, part)).collect::<anyhow::Result<_>>()?),
-        Input::Peers => match parts().map(str::parse::<Network>).collect::<Result<Vec<_>, _>>() {
-            Ok(networks) => serde_json::to_value(networks)?,
-            Err(_) => serde_json::to_value(text.parse::<Selector>()?)?,
-        },
-        Input::Object => {
-            let pair = |part: &str| {
-                let (name, text) = part.split_once('=').with_context(|| format!("{part:?} is not NAME=VALUE"))?;
-                let value = serde_json::from_str(text).unwrap_or_else(|_| json!(text));
-                anyhow::Ok((name.to_owned(), value))
-            };
-            Value::Object(parts().map(pair).collect::<anyhow::Result<_>>()?)
-        }
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::{Args as _, FromArgMatches as _};
+    use serde_json::json;
 
     fn parse(words: &[&str]) -> Result<StartAttack, clap::Error> {
         let command = StartAttack::augment_args(Command::new("start"));

@@ -4,6 +4,7 @@ mod act;
 mod calendar;
 mod cluster;
 mod evidence;
+mod experiments;
 mod fleet;
 mod history;
 mod hosts;
@@ -60,6 +61,7 @@ pub(crate) fn router() -> Routes {
         .merge(hosts::router())
         .merge(register::router())
         .merge(schedules::router())
+        .merge(experiments::router())
 }
 
 /// What is around a page for whoever looks at it.

@@ -8,7 +8,6 @@
 #![allow(clippy::print_stderr, reason = "what a failed test shows")]
 
 mod cli;
-mod console;
 mod fleet;
 mod fleet_attacks;
 mod fleet_calm;

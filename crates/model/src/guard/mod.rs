@@ -104,6 +104,13 @@ impl Guard {
         }
     }
 
+    /// What it says of an attack does not change while other attacks of a run come and go: a run is not begun that it is
+    /// known to stop half-way.
+    #[must_use]
+    pub const fn is_lasting(self) -> bool {
+        matches!(self, Self::Protected | Self::Approval | Self::HostOwner)
+    }
+
     /// Who may override it: what can cost data or reaches beyond one team is an administrator's.
     #[must_use]
     pub const fn authority(self) -> Authority {

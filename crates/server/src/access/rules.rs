@@ -214,6 +214,10 @@ pub const RULES: &[Rule] = &[
     may("GET", "/clusters/{cluster}/fingerprint", Operate, Cluster),
     may("POST", "/clusters/{cluster}/fingerprint", Operate, Cluster),
     may("GET", "/evidence", View, Somewhere),
+    // What can be started is for everybody to look at; what it would strike is shown to those who may start it.
+    may("GET", "/experiments", View, Somewhere),
+    may("GET", "/experiments/start/{name}", View, Somewhere),
+    may("POST", "/experiments/start/{name}", Attack, Body),
     may("GET", "/palette", View, Somewhere),
     may("POST", "/halt", Stop, Somewhere),
     may("POST", "/halt/resume", Operate, Everything),

@@ -56,7 +56,7 @@ pub(super) async fn may_begin(
     let cluster = cluster(server, experiment, request)?;
     let name = &cluster.spec.name;
     if let (Some(rung), false) = (experiment.rung, request.force) {
-        rung_below_has_passed(server, name, rung).await?;
+        refuse_without_rung_below(server, name, rung).await?;
     }
     let login = request.login.clone().or_else(|| cluster.login.clone());
     if experiment.workload.is_some() {
@@ -94,12 +94,19 @@ pub(crate) fn cluster(server: &Server, experiment: &Experiment, request: &StartR
 }
 
 /// The ladder: a rung is tried when the one below it holds (mission, D11).
-async fn rung_below_has_passed(server: &Server, cluster: &ClusterName, rung: u32) -> Result<(), Problem> {
+///
+/// # Errors
+/// The store cannot be read.
+pub(crate) async fn rung_below_has_passed(server: &Server, cluster: &ClusterName, rung: u32) -> Result<bool, Problem> {
     if rung <= 1 {
-        return Ok(());
+        return Ok(true);
     }
     let passed = server.store.passed_rungs(cluster).await.map_err(|error| store_failed(&error))?;
-    if passed.iter().any(|(passed, _)| *passed == rung - 1) {
+    Ok(passed.iter().any(|(passed, _)| *passed == rung - 1))
+}
+
+async fn refuse_without_rung_below(server: &Server, cluster: &ClusterName, rung: u32) -> Result<(), Problem> {
+    if rung_below_has_passed(server, cluster, rung).await? {
         return Ok(());
     }
     let below = super::library::of_rung(rung - 1);
@@ -127,9 +134,7 @@ async fn attacks_may_begin(
         if index == 0 {
             when_settled(server, cluster, attack, &standing, asked).await?;
         } else if let Ok(plan) = crate::attacks::plan(server, Some(standing), cluster, attack, asked).await {
-            let lasting =
-                |answer: &Answer| matches!(answer.guard, Guard::Protected | Guard::Approval | Guard::HostOwner);
-            let answers: Vec<Answer> = plan.guards.into_iter().filter(lasting).collect();
+            let answers: Vec<Answer> = plan.guards.into_iter().filter(|answer| answer.guard.is_lasting()).collect();
             guards::refuse(cluster, attack.label(), &answers)?;
         }
     }

@@ -16,7 +16,7 @@ mod plan;
 mod run;
 mod watch;
 
-pub(crate) use guard::cluster;
+pub(crate) use guard::{cluster, rung_below_has_passed};
 pub use library::library;
 pub use plan::plan;
 

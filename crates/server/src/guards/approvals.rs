@@ -17,18 +17,53 @@ use std::sync::Arc;
 /// Nobody can approve later than this: the fleet that was looked at is another by then.
 const WAITS: Span = Span::secs(24 * 3600);
 
+/// What became of a wish.
+pub(crate) enum Begun<T> {
+    /// It was begun.
+    Now(T),
+    /// It waits for a second person.
+    Waits {
+        /// The request.
+        id: String,
+        /// What is said to whoever wished it.
+        told: Problem,
+    },
+}
+
+impl<T> Begun<T> {
+    /// What was begun; that it waits is a refusal.
+    fn or_refused(self) -> Result<T, Problem> {
+        match self {
+            Self::Now(begun) => Ok(begun),
+            Self::Waits { told, .. } => Err(told),
+        }
+    }
+}
+
 /// Starts an attack by hand, or asks for a second person when only that is missing.
 ///
 /// # Errors
 /// As [`attacks::start`]; [`APPROVAL`] names the request that waits.
 pub async fn start_attack(server: &Server, start: StartAttack, by: &str) -> Result<Vec<AttackReport>, Problem> {
+    wish_attack(server, start, by).await?.or_refused()
+}
+
+/// As [`start_attack`], with a request that waits as an outcome of its own.
+///
+/// # Errors
+/// As [`attacks::start`].
+pub(crate) async fn wish_attack(
+    server: &Server,
+    start: StartAttack,
+    by: &str,
+) -> Result<Begun<Vec<AttackReport>>, Problem> {
     let asked = asked_attack(&start, by, None);
     match attacks::start(server, None, &start.cluster, &start.attack, &asked).await {
         Err(refused) if refused.code == APPROVAL => {
             let text = format!("{} on {} of cluster {}", start.attack.fault, start.attack.target, start.cluster);
-            Err(wait(server, Wish::Attack(Box::new(start)), by, text, &refused).await?)
+            wait(server, Wish::Attack(Box::new(start)), by, text, &refused).await
         }
-        other => other,
+        other => other.map(Begun::Now),
     }
 }
 
@@ -37,15 +72,23 @@ pub async fn start_attack(server: &Server, start: StartAttack, by: &str) -> Resu
 /// # Errors
 /// As [`experiment::start_for`]; [`APPROVAL`] names the request that waits.
 pub async fn start_run(server: Arc<Server>, start: StartRun, by: &str) -> Result<RunStarted, Problem> {
+    wish_run(server, start, by).await?.or_refused()
+}
+
+/// As [`start_run`], with a request that waits as an outcome of its own.
+///
+/// # Errors
+/// As [`experiment::start_for`].
+pub(crate) async fn wish_run(server: Arc<Server>, start: StartRun, by: &str) -> Result<Begun<RunStarted>, Problem> {
     let asked = asked_run(&start, by, None);
     match experiment::start_for(Arc::clone(&server), start.clone(), asked).await {
         Err(refused) if refused.code == APPROVAL => {
             // A password does not wait in a store; the cluster's own login is used when it is approved.
             let start = StartRun { login: None, ..start };
             let text = format!("a run: {}", refused.message.lines().next().unwrap_or_default());
-            Err(wait(&server, Wish::Run(Box::new(start)), by, text, &refused).await?)
+            wait(&server, Wish::Run(Box::new(start)), by, text, &refused).await
         }
-        other => other,
+        other => other.map(Begun::Now),
     }
 }
 
@@ -104,7 +147,7 @@ fn may_approve(approval: &Approval, by: &str, now: firedrill_model::Timestamp) -
     Ok(())
 }
 
-async fn wait(server: &Server, wish: Wish, by: &str, text: String, refused: &Problem) -> Result<Problem, Problem> {
+async fn wait<T>(server: &Server, wish: Wish, by: &str, text: String, refused: &Problem) -> Result<Begun<T>, Problem> {
     let at = now();
     let id = uuid::Uuid::now_v7().to_string();
     let approval = Approval {
@@ -125,7 +168,7 @@ async fn wait(server: &Server, wish: Wish, by: &str, text: String, refused: &Pro
         "{}\nrequest {id} waits for a second person, until {WAITS} from now: `firedrill attack approve {id}`",
         refused.message
     );
-    Ok(refusal(APPROVAL, message))
+    Ok(Begun::Waits { id, told: refusal(APPROVAL, message) })
 }
 
 fn asked_attack(start: &StartAttack, by: &str, approved_by: Option<String>) -> Asked {

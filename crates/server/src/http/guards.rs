@@ -9,7 +9,7 @@ use crate::server::Server;
 use crate::{attacks, experiment};
 use axum::Json;
 use axum::extract::{Path, State};
-use firedrill_api::guards::{Approval, Approved, AttackPlan, Overridden, RunPlan, Wish};
+use firedrill_api::guards::{Approval, Approved, AttackPlan, Overridden, RunPlan};
 use firedrill_api::http::{StartAttack, StartRun};
 use firedrill_model::guard::GuardPolicy;
 use std::sync::Arc;
@@ -67,13 +67,7 @@ pub(super) async fn approvals(
     listing: Listing,
 ) -> Result<Listed<Approval>, Failure> {
     let approvals = server.store.approvals(listing.page()).await?;
-    let shown = |approval: Approval| {
-        let cluster = match &approval.wish {
-            Wish::Attack(start) => Some(&start.cluster),
-            Wish::Run(start) => start.cluster.as_ref(),
-        };
-        acting.sees(cluster).then_some(approval)
-    };
+    let shown = |approval: Approval| acting.sees(approval.wish.cluster()).then_some(approval);
     Ok(listing.answer(approvals, |approval| approval.id.clone(), shown))
 }
 
