@@ -38,6 +38,7 @@ use firedrill_model::attack::AttackReport;
 use firedrill_model::command::Fingerprint;
 use firedrill_model::experiment::AttackStep;
 use firedrill_model::guard::Override;
+use firedrill_model::progress::Part;
 use firedrill_model::report::{LagSample, RunState};
 use firedrill_model::template::Template;
 use firedrill_model::workload::{Login, Sample};
@@ -221,6 +222,22 @@ pub struct Accepted {
 /// Nothing more to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Done {}
+
+/// Something that a person says about a run, for its timeline.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunNote {
+    /// What; at most 1,000 characters.
+    pub text: String,
+}
+
+/// Somebody takes a part in a game day.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TakePart {
+    /// Who; at most 80 characters.
+    pub name: String,
+    /// Which.
+    pub part: Part,
+}
 
 /// Why somebody did something.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

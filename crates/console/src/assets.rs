@@ -13,6 +13,7 @@ pub struct Asset {
 pub(crate) const STYLE: &str = concat!(
     include_str!("../assets/css/base.css"),
     include_str!("../assets/css/cluster.css"),
+    include_str!("../assets/css/runs.css"),
     include_str!("../assets/css/schedules.css"),
     include_str!("../assets/css/experiments.css"),
 );
@@ -29,6 +30,7 @@ const CONSOLE: &str = concat!(
 );
 const ICON: &str = include_str!("../assets/icon.svg");
 const SERIES: &str = include_str!("../assets/js/series.js");
+const RUN: &str = include_str!("../assets/js/run.js");
 const IDIOMORPH: &str = include_str!("../assets/vendor/idiomorph.min.js");
 
 /// The file of that name below `/assets/`.
@@ -41,6 +43,7 @@ pub fn get(name: &str) -> Option<Asset> {
         "uplot.min.js" => ("text/javascript; charset=utf-8", UPLOT),
         "icon.svg" => ("image/svg+xml", ICON),
         "series.js" => ("text/javascript; charset=utf-8", SERIES),
+        "run.js" => ("text/javascript; charset=utf-8", RUN),
         "theme.js" => ("text/javascript; charset=utf-8", THEME),
         "console.js" => ("text/javascript; charset=utf-8", CONSOLE),
         "idiomorph.min.js" => ("text/javascript; charset=utf-8", IDIOMORPH),

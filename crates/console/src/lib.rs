@@ -23,6 +23,7 @@ mod phases;
 mod plan;
 pub mod register;
 pub mod report;
+pub mod run;
 pub mod schedule;
 pub mod schedule_fields;
 pub mod schedules;

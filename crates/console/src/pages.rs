@@ -1,14 +1,12 @@
 //! The live pages. Each is a whole page; its parts that change carry an id and are fetched again from the same address
 //! when the live stream says so (`live.js` picks the parts by their ids), so there is one template per thing shown.
 
-use crate::chart::ChartData;
 use crate::fleet::{self, Fleet};
 use crate::format;
 use crate::frame::Frame;
 use crate::phases::{Lane, WIDTH, lane};
 use askama::Template;
 use firedrill_api::http::{ExperimentEntry, Problem, RunEntry};
-use firedrill_model::report::RunReport;
 use firedrill_model::{ClusterView, Operation, TimelineEvent};
 
 pub use crate::fleet::{FleetQuery, UnderWay};
@@ -45,22 +43,6 @@ struct OverviewPage<'a> {
 pub fn overview(frame: &Frame, page: &Overview) -> String {
     let fleet = fleet::fleet(&page.clusters, &page.under_way, &page.query);
     finish(OverviewPage { frame, page, fleet }.render())
-}
-
-#[derive(Template)]
-#[template(path = "run.html")]
-struct RunPage<'a> {
-    frame: &'a Frame,
-    report: &'a RunReport,
-    chart_json: String,
-    live: bool,
-}
-
-/// One run, live while it runs.
-#[must_use]
-pub fn run(frame: &Frame, report: &RunReport) -> String {
-    let page = RunPage { frame, report, chart_json: ChartData::of(report).json(), live: report.ended.is_none() };
-    finish(page.render())
 }
 
 #[derive(Template)]

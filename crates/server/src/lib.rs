@@ -17,6 +17,7 @@ mod error_pages;
 pub mod evidence;
 pub mod experiment;
 pub mod fleet;
+mod game_day;
 pub mod guards;
 pub mod halt;
 mod http;

@@ -33,6 +33,8 @@ use std::sync::Arc;
 
 /// Rows of each list on a page.
 const PAGE_ROWS: u32 = 50;
+/// A page that is open already sends this header when it fetches itself again: what it has drawn itself is left out.
+const FRESH_ONLY: &str = "firedrill-fresh-only";
 /// What a person who presses the button means.
 const BY_BUTTON: &str = "the button on the web page";
 
@@ -45,8 +47,6 @@ pub(crate) fn router() -> Routes {
         .route("/clusters/{cluster}/operations", get(history::operations))
         .route("/clusters/{cluster}/durations", get(history::durations))
         .route("/operations/{operation}", get(cluster::operation))
-        .route("/runs", post(runs::start_run))
-        .route("/runs/{run}", get(runs::run))
         .route("/palette", get(palette::palette))
         .route("/halt", post(halt_everything))
         .route("/halt/resume", post(resume))
@@ -60,6 +60,7 @@ pub(crate) fn router() -> Routes {
         .merge(evidence::router())
         .merge(hosts::router())
         .merge(register::router())
+        .merge(runs::router())
         .merge(schedules::router())
         .merge(experiments::router())
 }

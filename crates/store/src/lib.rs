@@ -59,7 +59,7 @@ pub use lease::{Acting, Contender, Epoch, Lease};
 pub use messages::{NewMessage, QueuedMessage, ReceiverRecord};
 pub use page::Page;
 pub use place::{NoPostgresUrl, Place, PostgresUrl};
-pub use runs::RunSummary;
+pub use runs::{RunFilter, RunSummary};
 pub use schedules::{OccurrenceFilter, ScheduleRecord};
 pub use timeline::TimelineFilter;
 

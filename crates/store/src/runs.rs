@@ -26,6 +26,17 @@ pub struct RunSummary {
     pub reason: Option<String>,
 }
 
+/// Which runs are wanted; `None`: all.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RunFilter<'a> {
+    /// On that cluster.
+    pub cluster: Option<&'a str>,
+    /// Of that experiment.
+    pub experiment: Option<&'a str>,
+    /// That came to that; `Some(None)`: those without a verdict yet.
+    pub verdict: Option<Option<Verdict>>,
+}
+
 impl RunSummary {
     /// What a list shows of a report.
     #[must_use]
@@ -128,14 +139,36 @@ impl Store {
     /// # Errors
     /// The store cannot be read.
     pub async fn runs(&self, page: impl Into<Page<'_>>) -> Result<Vec<RunSummary>, StoreError> {
+        self.runs_like(&RunFilter::default(), page).await
+    }
+
+    /// Those of the runs that are like that, newest first.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn runs_like(
+        &self,
+        filter: &RunFilter<'_>,
+        page: impl Into<Page<'_>>,
+    ) -> Result<Vec<RunSummary>, StoreError> {
         let page = page.into();
+        let word = |verdict: Option<Verdict>| match verdict {
+            Some(verdict) => document::word("verdict of a run", &verdict),
+            None => Ok(String::new()),
+        };
+        let verdict = filter.verdict.map(word).transpose()?;
         let rows = sqlx::query(
             "SELECT id, experiment, cluster, state, began, verdict, reason FROM runs
-             WHERE $2 IS NULL OR (began, rowid) < (SELECT began, rowid FROM runs WHERE id = $2)
+             WHERE ($2 IS NULL OR (began, rowid) < (SELECT began, rowid FROM runs WHERE id = $2))
+                AND ($3 IS NULL OR cluster = $3) AND ($4 IS NULL OR experiment = $4)
+                AND ($5 IS NULL OR COALESCE(verdict, '') = $5)
              ORDER BY began DESC, rowid DESC LIMIT $1",
         )
         .bind(page.rows())
         .bind(page.before)
+        .bind(filter.cluster)
+        .bind(filter.experiment)
+        .bind(verdict)
         .fetch_all(&self.readers)
         .await
         .map_err(self.failed("reading the runs"))?;

@@ -34,7 +34,7 @@
     const ids = wanted;
     wanted = new Set();
     try {
-      const answer = await fetch(location.href, { headers: { accept: "text/html" }, redirect: "manual" });
+      const answer = await fetch(location.href, { headers: { accept: "text/html", "firedrill-fresh-only": "true" }, redirect: "manual" });
       if (answer.type === "opaqueredirect") return location.reload(); // The session has ended.
       if (!answer.ok) throw new Error("answer " + answer.status);
       swap(new DOMParser().parseFromString(await answer.text(), "text/html"), ids);

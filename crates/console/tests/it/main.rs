@@ -4,16 +4,30 @@ mod evidence;
 mod fixture;
 
 use firedrill_api::access::Me;
+use firedrill_console::run::Watched;
 use firedrill_console::{Frame, Place, pages, report, summary};
 use firedrill_model::Span;
 use firedrill_model::access::{Grant, Role};
 use firedrill_model::probe::ProbeState;
-use firedrill_model::report::{Aborted, ProbeSeries, ProbeValue};
+use firedrill_model::report::{Aborted, ProbeSeries, ProbeValue, RunReport};
 
 fn frame(halted: Option<&str>) -> Frame {
     let grants = vec![Grant::everywhere(Role::Operator)];
     let me = Me { name: "ada".to_owned(), open: false, grants, token: None };
     Frame { title: "A <page>".to_owned(), place: Place::Runs, me, halted: halted.map(str::to_owned) }
+}
+
+fn run_page(frame: &Frame, run: &RunReport) -> String {
+    let watched = Watched {
+        report: run.clone(),
+        earlier: Vec::new(),
+        again: None,
+        problem: None,
+        template: String::new(),
+        fresh_only: false,
+        now: run.began,
+    };
+    firedrill_console::run::page(frame, &watched)
 }
 
 #[test]
@@ -32,7 +46,7 @@ fn text_from_outside_cannot_become_markup() {
     let mut run = fixture::failed_run();
     run.reasons = vec!["<script>alert(1)</script>".into()];
     run.timeline[0].text = "</script><script>alert(2)</script>".into();
-    for html in [report::html(&run), pages::run(&frame(None), &run)] {
+    for html in [report::html(&run), run_page(&frame(None), &run)] {
         assert!(!html.contains("<script>alert"), "a reason or an event's text became a script");
     }
 }
@@ -87,8 +101,8 @@ fn a_running_run_is_live_and_a_finished_one_is_not() {
     let finished = fixture::failed_run();
     let mut running = finished.clone();
     (running.ended, running.verdict, running.ledger) = (None, None, None);
-    assert!(pages::run(&frame(None), &running).contains("data-run=\"r-1\""));
-    assert!(!pages::run(&frame(None), &finished).contains("data-run"));
+    assert!(run_page(&frame(None), &running).contains("data-run=\"r-1\""));
+    assert!(!run_page(&frame(None), &finished).contains("data-run"));
 }
 
 #[test]

@@ -87,6 +87,8 @@ fn routes() -> Routes {
         .route("/runs/{run}/report.html", get(runs::report))
         .route("/runs/{run}/history", get(runs::history))
         .route("/runs/{run}/halt", post(runs::halt))
+        .route("/runs/{run}/notes", post(runs::note))
+        .route("/runs/{run}/parts", post(runs::take_part))
         .route("/attacks", get(attacks::list).post(attacks::start))
         .route("/attacks/{attack}/undo", post(attacks::undo))
         .route("/templates", get(templates::list).post(templates::save))

@@ -3,16 +3,16 @@
 use super::body::Body;
 use super::listing::{Listed, Listing};
 use crate::access::{self, Acting};
-use crate::experiment;
 use crate::guards::approvals;
 use crate::problem::{Failure, not_found};
 use crate::server::{Server, run_entry};
+use crate::{experiment, game_day};
 use axum::Json;
 use axum::body::Body as RawBody;
 use axum::extract::{Path, State};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::response::{Html, IntoResponse, Response};
-use firedrill_api::http::{Done, Reason, RunEntry, RunStarted, StartRun};
+use firedrill_api::http::{Done, Reason, RunEntry, RunNote, RunStarted, StartRun, TakePart};
 use firedrill_model::RunId;
 use firedrill_model::report::RunReport;
 use firedrill_model::timeline::Scope;
@@ -84,6 +84,26 @@ pub(super) async fn halt(
     experiment::halt(&server, &run, &body.reason).await?;
     let scope = Scope { run: Some(run), ..Scope::default() };
     access::tell(&server, &format!("halts the run: {}", body.reason), scope).await;
+    Ok(Json(Done {}))
+}
+
+/// `POST /runs/{run}/notes`.
+pub(super) async fn note(
+    State(server): State<Arc<Server>>,
+    Path(run): Path<String>,
+    Body(note): Body<RunNote>,
+) -> Result<Json<Done>, Failure> {
+    game_day::note(&server, &RunId(run), &access::by(), &note.text).await?;
+    Ok(Json(Done {}))
+}
+
+/// `POST /runs/{run}/parts`.
+pub(super) async fn take_part(
+    State(server): State<Arc<Server>>,
+    Path(run): Path<String>,
+    Body(taken): Body<TakePart>,
+) -> Result<Json<Done>, Failure> {
+    game_day::take_part(&server, &RunId(run), &taken).await?;
     Ok(Json(Done {}))
 }
 
