@@ -225,8 +225,8 @@ mod tests {
         assert!(html.contains("/errors/S080") && html.contains("an example"), "{html}");
         assert_eq!(
             html.matches("value=\"&#60;script&#62;alert(1)").count(),
-            4,
-            "name, line, template and option: {html}"
+            3,
+            "name, line and option: {html}"
         );
     }
 
