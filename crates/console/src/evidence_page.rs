@@ -167,6 +167,6 @@ mod tests {
     #[test]
     fn an_empty_period_says_what_to_do() {
         let html = shown(|page| page.evidence.iter_mut().for_each(|evidence| evidence.runs.clear()));
-        assert!(html.contains("Nothing was tested") && !html.contains("href=\"/schedules/new\""), "{html}");
+        assert!(html.contains("Nothing was tested") && html.contains("href=\"/experiments\""), "{html}");
     }
 }

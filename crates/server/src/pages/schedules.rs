@@ -31,6 +31,8 @@ const PAST_ROWS: usize = 20;
 const PAST_DAYS: u64 = 92;
 /// The reason of who resumes a schedule and gives none.
 const RESUMED: &str = "resumed on the web page";
+/// Characters of a name that is suggested: there is room for a number after it.
+const SUGGESTED_CHARS_MAX: usize = 34;
 /// Clusters that a choice lists: more are typed.
 const CLUSTERS_MAX: usize = 500;
 
@@ -171,7 +173,33 @@ async fn new(
     {
         fields.clusters = only.to_string();
     }
-    Ok(Html(edit_page(&server, &acting, Edit { fields, ..Edit::default() }).await?))
+    if !fields.what.is_empty() {
+        fields.name = unused(&server, &suggested(&fields)).await?;
+    }
+    // As soon as nothing is missing it is shown when it would start.
+    let preview = match fields.read() {
+        Ok(schedule) => preview(&server, &schedule).await.ok(),
+        Err(_) => None,
+    };
+    Ok(Html(edit_page(&server, &acting, Edit { fields, preview, ..Edit::default() }).await?))
+}
+
+/// A name for a schedule, after what it starts.
+fn suggested(fields: &Fields) -> String {
+    let file = || fields.file.lines().find_map(|line| line.strip_prefix("name:"));
+    let named = fields.what.split_once(':').map(|(_, name)| name).or_else(file).unwrap_or("schedule");
+    let allowed = |letter: char| if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '-' };
+    let name: String = named.trim().chars().map(allowed).take(SUGGESTED_CHARS_MAX).collect();
+    let name = name.trim_matches('-');
+    if name.is_empty() { "schedule".to_owned() } else { name.to_owned() }
+}
+
+/// That name, or with a number when it is taken; `new` is the address of the form.
+async fn unused(server: &Server, name: &str) -> Result<String, Failure> {
+    let known = server.store.schedules().await?;
+    let is_taken = |name: &str| name == "new" || known.iter().any(|record| record.schedule.name.as_str() == name);
+    let mut numbered = (2..).map(|number| format!("{name}-{number}"));
+    Ok(if is_taken(name) { numbered.find(|name| !is_taken(name)).unwrap_or_default() } else { name.to_owned() })
 }
 
 fn of(cluster: &ClusterName) -> firedrill_model::access::Object {
@@ -309,6 +337,10 @@ async fn keep(
     let name = schedule.name.clone();
     let taken = server.store.schedule(&name).await.map_err(|error| store_failed(&error))?.is_some();
     match changed {
+        None if name.as_str() == "new" => {
+            let why = "a schedule of the name new would have the address of this form; choose another name";
+            return Err(problem(MALFORMED, why));
+        }
         None if taken => {
             let why =
                 format!("there is a schedule {name} already; choose another name, or change that one on its own page");
@@ -389,4 +421,25 @@ async fn back_to(
 pub(super) fn moments(zone: &Zone, day: firedrill_schedule::Day) -> (Timestamp, Timestamp) {
     let next = day.tomorrow().map_or(Timestamp(i64::MAX), |next| zone.start_of(next));
     (zone.start_of(day), next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suggested_name_is_a_name() {
+        for (what, file, expected) in [
+            ("experiment:kill-replica", "", "kill-replica"),
+            ("file", "title: x\nname: My own: test!\n", "my-own--test"),
+            ("file", "", "schedule"),
+            ("template:---", "", "schedule"),
+        ] {
+            let fields = Fields { what: what.to_owned(), file: file.to_owned(), ..Fields::default() };
+            let name = suggested(&fields);
+            assert!(name == expected && name.parse::<ScheduleName>().is_ok(), "{name}");
+        }
+        let long = suggested(&Fields { what: format!("template:{}", "x".repeat(100)), ..Fields::default() });
+        assert!(format!("{long}-2").parse::<ScheduleName>().is_ok(), "{long}");
+    }
 }
