@@ -5,7 +5,9 @@
 //! **Where to begin**: [`report::html`] for what is sent to colleagues, [`pages`] for the live console.
 
 pub mod act;
+pub mod approvals;
 pub mod assets;
+pub mod attacks;
 mod chart;
 pub mod cluster;
 mod course;

@@ -1,6 +1,8 @@
 //! The pages, rendered by `firedrill_console` from what the API gives too. One module per part of the console.
 
 mod act;
+mod approvals;
+mod attacks;
 mod cluster;
 mod experiments;
 mod fleet;
@@ -52,6 +54,8 @@ pub(crate) fn router() -> Routes {
         .route("/login/openid/return", get(openid::come_back))
         .route("/logout", post(log_in::log_out))
         .merge(experiments::router())
+        .merge(attacks::router())
+        .merge(approvals::router())
 }
 
 /// What is around a page for whoever looks at it.

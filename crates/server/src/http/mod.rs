@@ -24,6 +24,7 @@ mod status;
 mod templates;
 mod timeline;
 
+pub(crate) use attacks::{admitted as attack_admitted, take_out};
 pub(crate) use clusters::ask;
 pub use openapi::openapi;
 pub(crate) use routes::Routes;
