@@ -27,6 +27,7 @@ const CONSOLE: &str = concat!(
     include_str!("../assets/js/keys.js"),
 );
 const ICON: &str = include_str!("../assets/icon.svg");
+const EDITOR: &str = include_str!("../assets/js/editor.js");
 const SERIES: &str = include_str!("../assets/js/series.js");
 const IDIOMORPH: &str = include_str!("../assets/vendor/idiomorph.min.js");
 
@@ -39,6 +40,7 @@ pub fn get(name: &str) -> Option<Asset> {
         "charts.js" => ("text/javascript; charset=utf-8", CHARTS),
         "uplot.min.js" => ("text/javascript; charset=utf-8", UPLOT),
         "icon.svg" => ("image/svg+xml", ICON),
+        "editor.js" => ("text/javascript; charset=utf-8", EDITOR),
         "series.js" => ("text/javascript; charset=utf-8", SERIES),
         "theme.js" => ("text/javascript; charset=utf-8", THEME),
         "console.js" => ("text/javascript; charset=utf-8", CONSOLE),

@@ -12,6 +12,7 @@ mod chart;
 pub mod cluster;
 mod course;
 pub mod durations;
+pub mod editor;
 pub mod evidence;
 pub mod experiments;
 mod fleet;
@@ -23,6 +24,7 @@ mod plan;
 pub mod report;
 pub mod start;
 pub mod summary;
+pub mod templates;
 mod topology;
 mod typed;
 

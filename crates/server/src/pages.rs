@@ -4,6 +4,7 @@ mod act;
 mod approvals;
 mod attacks;
 mod cluster;
+mod editor;
 mod experiments;
 mod fleet;
 mod history;
@@ -12,6 +13,7 @@ mod openid;
 mod palette;
 mod problems;
 mod runs;
+mod templates;
 
 pub(crate) use problems::as_pages;
 
@@ -56,6 +58,8 @@ pub(crate) fn router() -> Routes {
         .merge(experiments::router())
         .merge(attacks::router())
         .merge(approvals::router())
+        .merge(templates::router())
+        .merge(editor::router())
 }
 
 /// What is around a page for whoever looks at it.

@@ -28,7 +28,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 /// As on the command line.
-const DURATION: Span = Span::secs(30);
+pub(super) const DURATION: Span = Span::secs(30);
 
 pub(super) fn router() -> Routes {
     Routes::new()
