@@ -33,6 +33,19 @@ pub fn read(
     variables: &BTreeMap<String, String>,
     check: CheckFault,
 ) -> Result<Experiment, ExperimentFileError> {
+    let (experiment, problems) = inspect(text, variables, check)?;
+    if problems.is_empty() { Ok(experiment) } else { Err(ExperimentFileError { problems }) }
+}
+
+/// Reads an experiment that may not be whole yet: as far as it is understood, with all rules that it breaks.
+///
+/// # Errors
+/// Not YAML, not an experiment, or a variable without a value; with the line.
+pub fn inspect(
+    text: &str,
+    variables: &BTreeMap<String, String>,
+    check: CheckFault,
+) -> Result<(Experiment, Vec<String>), ExperimentFileError> {
     if text.len() > FILE_BYTES_MAX {
         let problem = format!("the file has {} bytes; an experiment has at most {FILE_BYTES_MAX}", text.len());
         return Err(ExperimentFileError::one(problem));
@@ -41,13 +54,13 @@ pub fn read(
     let experiment: Experiment = serde_saphyr::from_str(&text).map_err(|error| refusal(&error))?;
     let problems = experiment.problems(check);
     if problems.is_empty() {
-        return Ok(experiment);
+        return Ok((experiment, Vec::new()));
     }
     let tree: Spanned<Tree> = serde_saphyr::from_str(&text).map_err(|error| refusal(&error))?;
     let problems = problems
         .into_iter()
         .map(|problem| format!("line {}: {}: {}", line_of(&tree, &problem.place), problem.place, problem.message));
-    Err(ExperimentFileError { problems: problems.collect() })
+    Ok((experiment, problems.collect()))
 }
 
 pub(crate) fn refusal(error: &serde_saphyr::Error) -> ExperimentFileError {

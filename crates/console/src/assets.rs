@@ -29,6 +29,7 @@ const CONSOLE: &str = concat!(
     include_str!("../assets/js/keys.js"),
 );
 const ICON: &str = include_str!("../assets/icon.svg");
+const EDITOR: &str = include_str!("../assets/js/editor.js");
 const SERIES: &str = include_str!("../assets/js/series.js");
 const RUN: &str = include_str!("../assets/js/run.js");
 const IDIOMORPH: &str = include_str!("../assets/vendor/idiomorph.min.js");
@@ -42,6 +43,7 @@ pub fn get(name: &str) -> Option<Asset> {
         "charts.js" => ("text/javascript; charset=utf-8", CHARTS),
         "uplot.min.js" => ("text/javascript; charset=utf-8", UPLOT),
         "icon.svg" => ("image/svg+xml", ICON),
+        "editor.js" => ("text/javascript; charset=utf-8", EDITOR),
         "series.js" => ("text/javascript; charset=utf-8", SERIES),
         "run.js" => ("text/javascript; charset=utf-8", RUN),
         "theme.js" => ("text/javascript; charset=utf-8", THEME),

@@ -5,12 +5,15 @@
 //! **Where to begin**: [`report::html`] for what is sent to colleagues, [`pages`] for the live console.
 
 pub mod act;
+pub mod approvals;
 pub mod assets;
+pub mod attacks;
 pub mod calendar;
 mod chart;
 pub mod cluster;
 mod course;
 pub mod durations;
+pub mod editor;
 pub mod evidence;
 pub mod evidence_page;
 pub mod experiments;
@@ -29,6 +32,7 @@ pub mod schedule_fields;
 pub mod schedules;
 pub mod start;
 pub mod summary;
+pub mod templates;
 mod topology;
 mod typed;
 

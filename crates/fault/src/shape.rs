@@ -63,6 +63,7 @@ impl Shape {
             required: required.iter().any(|required| *required == *name),
             form: form(&property),
             input: input(&property),
+            choices: choices(&property).unwrap_or_default(),
             default: property.get("default").filter(|default| !default.is_null()).map(printed),
             documentation: text(&property, "description"),
             name,
@@ -99,6 +100,9 @@ pub struct Parameter {
     /// How text on a command line becomes a value.
     #[serde(skip)]
     pub input: Input,
+    /// The words among which there is a choice, when there are no other values.
+    #[serde(skip)]
+    pub choices: Vec<String>,
     /// It must be given.
     pub required: bool,
     /// What holds when it is not given, as in files.
@@ -141,6 +145,22 @@ fn input(schema: &Value) -> Input {
         "object" => Input::Object,
         _ => Input::Text,
     }
+}
+
+/// The words of a choice; `None`: there are other values too.
+fn choices(schema: &Value) -> Option<Vec<String>> {
+    let alternatives = ["anyOf", "oneOf"].iter().find_map(|key| schema.get(*key).and_then(Value::as_array));
+    if let Some(alternatives) = alternatives {
+        let there = alternatives.iter().filter(|one| one.get("type") != Some(&Value::from("null")));
+        return Some(there.map(choices).collect::<Option<Vec<_>>>()?.concat());
+    }
+    if let Some(constant) = schema.get("const") {
+        return Some(vec![printed(constant)]);
+    }
+    if let Some(values) = schema.get("enum").and_then(Value::as_array) {
+        return Some(values.iter().filter(|one| !one.is_null()).map(printed).collect());
+    }
+    (json_type(schema) == "boolean").then(|| vec!["true".to_owned(), "false".to_owned()])
 }
 
 /// The type of a value that is there.
@@ -275,6 +295,16 @@ mod tests {
         assert!(problem(&Fault::new("latency").with("delay", "often")).starts_with("`delay`: "));
         assert!(problem(&Fault::new("latency")).contains("delay"));
         assert!(check_fault(&Fault::new("latency").with("delay", "100ms")).is_ok());
+    }
+
+    #[test]
+    fn a_choice_among_words_is_known_and_nothing_else_is_one() {
+        let choices = |kind: &str, name: &str| {
+            let parameters = kinds::find(kind).expect("a kind").shape.parameters();
+            parameters.into_iter().find(|one| one.name == name).expect("a parameter").choices
+        };
+        assert_eq!(choices("partition", "direction"), ["both", "inbound", "outbound"]);
+        assert!(choices("latency", "delay").is_empty() && choices("latency", "peers").is_empty());
     }
 
     #[test]

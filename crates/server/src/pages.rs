@@ -1,8 +1,11 @@
 //! The pages, rendered by `firedrill_console` from what the API gives too. One module per part of the console.
 
 mod act;
+mod approvals;
+mod attacks;
 mod calendar;
 mod cluster;
+mod editor;
 mod evidence;
 mod experiments;
 mod fleet;
@@ -15,6 +18,7 @@ mod problems;
 mod register;
 mod runs;
 mod schedules;
+mod templates;
 
 pub(crate) use problems::as_pages;
 
@@ -63,6 +67,10 @@ pub(crate) fn router() -> Routes {
         .merge(runs::router())
         .merge(schedules::router())
         .merge(experiments::router())
+        .merge(attacks::router())
+        .merge(approvals::router())
+        .merge(templates::router())
+        .merge(editor::router())
 }
 
 /// What is around a page for whoever looks at it.

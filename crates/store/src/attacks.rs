@@ -4,7 +4,7 @@ use crate::values::Statement;
 use crate::{Page, ROWS_MAX, Store, StoreError, document, timeline};
 use firedrill_api::guards::Chosen;
 use firedrill_model::attack::{AttackReport, AttackState};
-use firedrill_model::{AttackId, ClusterName, HostName, RunId, TimelineEvent};
+use firedrill_model::{AttackId, ClusterName, HostName, RunId, TimelineEvent, Timestamp};
 use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
@@ -24,6 +24,10 @@ pub struct AttackRecord {
     pub cluster: Option<ClusterName>,
     /// The run that began it; `None`: a person did, or the agent reported one that the server does not know.
     pub run: Option<RunId>,
+    /// When its deadline takes it out; `None`: it is over at once, or the agent reported one that the server does not
+    /// know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
 }
 
 impl AttackRecord {

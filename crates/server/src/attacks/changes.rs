@@ -155,7 +155,7 @@ mod tests {
             mechanism: mechanism.to_owned(),
             evidence: String::new(),
         };
-        AttackRecord { report, cluster: None, run: None }
+        AttackRecord { report, cluster: None, run: None, until: None }
     }
 
     #[test]

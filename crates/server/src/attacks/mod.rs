@@ -21,6 +21,7 @@ use crate::server::Server;
 use firedrill_api::guards::Chosen;
 use firedrill_api::http::Problem;
 use firedrill_api::link::{Answer, Order};
+use firedrill_fault::kinds;
 use firedrill_model::attack::{AttackReport, AttackSpec, AttackState};
 use firedrill_model::command::FailureKind;
 use firedrill_model::experiment::AttackStep;
@@ -100,7 +101,12 @@ async fn reserve(
         by: asked.by.clone(),
         approved_by: asked.approved_by.clone(),
     };
-    let record = |aim: &Aim| AttackRecord { report: preparing(aim), cluster: Some(cluster.clone()), run: run.clone() };
+    let lasts = kinds::find(attack.fault.kind()).is_none_or(|kind| !kind.instant);
+    let record = |aim: &Aim| {
+        let report = preparing(aim);
+        let until = lasts.then(|| report.at + attack.duration);
+        AttackRecord { report, cluster: Some(cluster.clone()), run: run.clone(), until }
+    };
     let records: Vec<AttackRecord> = aims.iter().map(record).collect();
     server.store.begin_attacks(&records, &chosen).await.map_err(|error| store_failed(&error))?;
     let reserved: Vec<(Aim, AttackRecord)> = aims.into_iter().zip(records).collect();
@@ -315,8 +321,10 @@ pub(crate) async fn reported(server: &Server, reports: Vec<(HostName, AttackRepo
             tracing::warn!(%host, attack = %report.id, "a host reported an attack that was aimed at another");
             return None;
         }
-        let (cluster, run) = record.map_or((None, None), |record| (record.cluster.clone(), record.run.clone()));
-        Some(AttackRecord { report, cluster, run })
+        Some(match record {
+            Some(record) => AttackRecord { report, ..record.clone() },
+            None => AttackRecord { report, cluster: None, run: None, until: None },
+        })
     };
     let records: Vec<AttackRecord> = reports.into_iter().filter_map(believed).collect();
     if !records.is_empty() {

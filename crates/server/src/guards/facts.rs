@@ -60,6 +60,6 @@ pub(crate) fn stays(record: &AttackRecord, now: Timestamp) -> bool {
 }
 
 fn in_place(record: AttackRecord) -> InPlace {
-    let AttackRecord { report, cluster, run } = record;
+    let AttackRecord { report, cluster, run, .. } = record;
     InPlace { attack: report.id, host: report.host, cluster, run, kind: report.fault.kind }
 }

@@ -9,7 +9,7 @@ use crate::problem::Failure;
 use crate::server::Server;
 use axum::Json;
 use axum::extract::{Path, State};
-use firedrill_api::http::StartAttack;
+use firedrill_api::http::{Problem, StartAttack};
 use firedrill_model::AttackId;
 use firedrill_model::attack::AttackReport;
 use firedrill_model::timeline::Scope;
@@ -33,11 +33,20 @@ pub(super) async fn start(
     acting: Acting,
     Body(start): Body<StartAttack>,
 ) -> Result<Json<Vec<AttackReport>>, Failure> {
-    let StartAttack { cluster, attack, .. } = &start;
-    access::may_start_attack(&server, &acting, &start).await?;
-    let scope = Scope { cluster: Some(cluster.clone()), ..Scope::default() };
-    access::tell(&server, &format!("starts {} on cluster {cluster}", attack.fault), scope).await;
+    admitted(&server, &acting, &start).await?;
     Ok(Json(approvals::start_attack(&server, start, &access::by()).await?))
+}
+
+/// Lets somebody start an attack, and tells that they do.
+///
+/// # Errors
+/// They may not.
+pub(crate) async fn admitted(server: &Server, acting: &Acting, start: &StartAttack) -> Result<(), Problem> {
+    let StartAttack { cluster, attack, .. } = start;
+    access::may_start_attack(server, acting, start).await?;
+    let scope = Scope { cluster: Some(cluster.clone()), ..Scope::default() };
+    access::tell(server, &format!("starts {} on cluster {cluster}", attack.fault), scope).await;
+    Ok(())
 }
 
 /// `POST /attacks/{attack}/undo`.
@@ -45,8 +54,16 @@ pub(super) async fn undo(
     State(server): State<Arc<Server>>,
     Path(attack): Path<String>,
 ) -> Result<Json<AttackReport>, Failure> {
-    let report = attacking::undo(&server, &AttackId(attack)).await?;
+    Ok(Json(take_out(&server, &AttackId(attack)).await?))
+}
+
+/// Takes an attack out before its time, and tells who had it done.
+///
+/// # Errors
+/// It is unknown, or its host could not do it or be reached.
+pub(crate) async fn take_out(server: &Server, attack: &AttackId) -> Result<AttackReport, Problem> {
+    let report = attacking::undo(server, attack).await?;
     let scope = Scope { host: Some(report.host.clone()), ..Scope::default() };
-    access::tell(&server, &format!("had {} on {} taken out", report.fault, report.host), scope).await;
-    Ok(Json(report))
+    access::tell(server, &format!("had {} on {} taken out", report.fault, report.host), scope).await;
+    Ok(report)
 }

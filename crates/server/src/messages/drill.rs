@@ -72,7 +72,7 @@ mod tests {
             mechanism: String::new(),
             evidence: String::new(),
         };
-        AttackRecord { report, cluster: Some("shop".parse().expect("a name")), run: None }
+        AttackRecord { report, cluster: Some("shop".parse().expect("a name")), run: None, until: None }
     }
 
     fn event(cluster: &str) -> TimelineEvent {

@@ -144,6 +144,20 @@ async fn keep(server: &Server, template: Template) -> Result<TemplateEntry, Prob
     Ok(TemplateEntry { shipped: false, template })
 }
 
+/// Keeps an experiment as a template of one's own without parameters, under its own name. The text stays as it was
+/// written, but for its rung: the ladder is that of the library.
+///
+/// # Errors
+/// It is not an experiment, or its name is taken.
+pub(crate) async fn save_experiment(server: &Server, yaml: &str) -> Result<TemplateEntry, Problem> {
+    let experiment = experiment::read(&StartRun { yaml: yaml.to_owned(), ..StartRun::default() })?;
+    let mut template = of_run(&experiment, &experiment.name, None)?;
+    if experiment.rung.is_none() {
+        template.experiment = yaml.to_owned();
+    }
+    keep(server, template).await
+}
+
 /// Forgets a saved template.
 ///
 /// # Errors

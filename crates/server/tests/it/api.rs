@@ -47,7 +47,7 @@ async fn a_list_is_read_page_by_page_and_whole() {
             mechanism: String::new(),
             evidence: String::new(),
         };
-        let record = firedrill_store::AttackRecord { report, cluster: Some(shop()), run: None };
+        let record = firedrill_store::AttackRecord { report, cluster: Some(shop()), run: None, until: None };
         fixture.server().store.save_attack(&record).await.expect("stored");
     }
     let (mut seen, mut next) = (Vec::new(), Some("?limit=2".to_owned()));

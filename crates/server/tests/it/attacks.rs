@@ -161,7 +161,7 @@ async fn a_fault_of_a_run_that_is_over_is_taken_out_when_its_host_is_back() {
             severs_server: false,
         };
         let run = run.map(|run| RunId(run.to_owned()));
-        AttackRecord { report: report(&spec, AttackState::Active), cluster: Some(shop()), run }
+        AttackRecord { report: report(&spec, AttackState::Active), cluster: Some(shop()), run, until: None }
     };
     for record in [left("of-a-run", Some("run-1")), left("by-hand", None)] {
         fixture.server().store.save_attack(&record).await.expect("stored");
@@ -196,7 +196,7 @@ async fn an_attack_that_never_reached_its_agent_is_given_its_end_when_the_agent_
             severs_server: false,
         };
         let report = AttackReport { at: Timestamp(1), ..report(&spec, state) };
-        AttackRecord { report, cluster: Some(shop()), run: None }
+        AttackRecord { report, cluster: Some(shop()), run: None, until: None }
     };
     // As a server leaves them that is killed between the record and the instruction, and a host that lost its journal.
     for (id, state) in [("never", AttackState::Preparing), ("lost", AttackState::Active), ("kept", AttackState::Active)]

@@ -13,6 +13,7 @@ mod crowd;
 mod enrolment;
 mod events;
 mod evidence;
+mod experiment_pages;
 mod fixture;
 mod guards;
 mod halt;

@@ -80,7 +80,7 @@ pub(crate) fn attack(id: &str, state: AttackState, at: i64) -> AttackRecord {
         mechanism: "SIGSTOP".to_owned(),
         evidence: "it does not answer".to_owned(),
     };
-    AttackRecord { report, cluster: Some(cluster("shop")), run: Some(RunId("run-1".to_owned())) }
+    AttackRecord { report, cluster: Some(cluster("shop")), run: Some(RunId("run-1".to_owned())), until: None }
 }
 
 #[tokio::test]
