@@ -86,7 +86,7 @@ mod tests {
         there_and_back("latency", "peers", &json!(["10.0.0.0/8", "10.1.0.0/16"]), "10.0.0.0/8,10.1.0.0/16");
         there_and_back("partition", "spare", &json!([]), "[]");
         there_and_back("partition", "remote_ports", &json!(["3306", "4000-4010"]), "3306,4000-4010");
-        there_and_back("kill", "process", &json!({"select": "pid", "pid": 42}), "select=pid,pid=42");
+        there_and_back("kill", "process", &json!({"select": "pid", "pid": 42}), "pid=42,select=pid");
     }
 
     #[test]
