@@ -142,7 +142,7 @@ impl AttackPage<'_> {
 
     /// What is sent along with the button beside what stands in its own form. The hosts that were shown are struck, so
     /// the number of the choice goes along.
-    fn hidden<'b>(&'b self, plan: &AttackPlan) -> Vec<(String, String)> {
+    fn hidden(&self, plan: &AttackPlan) -> Vec<(String, String)> {
         let typed = self.page.typed.pairs(&["reason", "seed", "cluster"]);
         let typed = typed.into_iter().map(|(name, text)| (name, text.to_owned()));
         let seed = ("seed".to_owned(), plan.seed.to_string());

@@ -59,7 +59,7 @@ impl NewPage<'_> {
         self.page.typed.text("yaml").unwrap_or(self.example)
     }
 
-    /// The hosts of single steps, one more line than were typed.
+    /// Whether the form of the import was sent.
     fn is_import(&self) -> bool {
         self.page.typed.get("do").starts_with("import")
     }

@@ -4,6 +4,9 @@ use crate::shape::{Input, Parameter};
 use firedrill_model::{Network, Selector};
 use serde_json::{Map, Value, json};
 
+/// A list without anything in it, which is another thing than a list that is not given.
+const NOBODY: &str = "[]";
+
 impl Parameter {
     /// The value that a text means. Whether the fault takes it is asked elsewhere, of all parameters together.
     ///
@@ -17,14 +20,18 @@ impl Parameter {
     #[must_use]
     pub fn text(&self, value: &Value) -> String {
         // A list of peers is one of networks; anything else there is a selector.
-        match (&self.input, serde_json::from_value::<Selector>(value.clone())) {
-            (Input::Peers, Ok(selector)) => selector.to_string(),
+        match (&self.input, value) {
+            (Input::Peers, Value::Object(_)) => serde_json::from_value::<Selector>(value.clone())
+                .map_or_else(|_| printed(value), |selector| selector.to_string()),
             _ => printed(value),
         }
     }
 }
 
 fn value(input: &Input, text: &str) -> Result<Value, String> {
+    if text.trim() == NOBODY && matches!(input, Input::List(_) | Input::Peers) {
+        return Ok(json!([]));
+    }
     let parts = || text.split(',').map(str::trim).filter(|part| !part.is_empty());
     Ok(match input {
         Input::Text => json!(text),
@@ -50,6 +57,7 @@ fn value(input: &Input, text: &str) -> Result<Value, String> {
 fn printed(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
+        Value::Array(items) if items.is_empty() => NOBODY.to_owned(),
         Value::Array(items) => items.iter().map(printed).collect::<Vec<_>>().join(","),
         Value::Object(pairs) => {
             pairs.iter().map(|(name, value)| format!("{name}={}", printed(value))).collect::<Vec<_>>().join(",")
@@ -76,8 +84,9 @@ mod tests {
         there_and_back("latency", "delay", &json!("100ms"), "100ms");
         there_and_back("latency", "peers", &json!({"role": "replica"}), "role=replica");
         there_and_back("latency", "peers", &json!(["10.0.0.0/8", "10.1.0.0/16"]), "10.0.0.0/8,10.1.0.0/16");
+        there_and_back("partition", "spare", &json!([]), "[]");
         there_and_back("partition", "remote_ports", &json!(["3306", "4000-4010"]), "3306,4000-4010");
-        there_and_back("kill", "process", &json!({"select": "pid", "pid": 42}), "select=pid,pid=42");
+        there_and_back("kill", "process", &json!({"select": "pid", "pid": 42}), "pid=42,select=pid");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use firedrill_api::guards::AttackPlan;
 use firedrill_api::http::{Problem, StartAttack};
 use firedrill_console::attacks::{self, Attack, Kind, Kinds, List, Listed, Parameter};
 use firedrill_console::{Place, Typed};
-use firedrill_fault::kinds;
+use firedrill_fault::{Input, kinds};
 use firedrill_model::attack::Fault;
 use firedrill_model::experiment::AttackStep;
 use firedrill_model::{AttackId, ClusterName, Selector, Span};
@@ -57,7 +57,12 @@ pub(super) fn described(kind: &kinds::Kind) -> Kind {
 }
 
 fn parameter(parameter: firedrill_fault::Parameter) -> Parameter {
-    let firedrill_fault::Parameter { name, form, choices, required, default, documentation, .. } = parameter;
+    let firedrill_fault::Parameter { name, form, input, choices, required, default, documentation } = parameter;
+    let form = match input {
+        Input::List(_) | Input::Peers => format!("{form}; joined by commas, `[]` for none"),
+        Input::Object => format!("{form}: NAME=VALUE, joined by commas"),
+        Input::Text | Input::Number | Input::Flag => form,
+    };
     Parameter { name, form, about: documentation, required, default, choices }
 }
 

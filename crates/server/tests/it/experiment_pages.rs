@@ -51,13 +51,17 @@ async fn from_the_list_to_a_run_it_is_two_clicks() {
     );
     assert!(list.contains("/experiments/start/github-2018?from=template"), "{list}");
     let shown = get(&fixture, "/experiments/start/kill-primary").await;
-    for wanted in ["east-1, primary", "Hit: 1 of 3", "name=\"force\"", "rung 3 is refused", "Start on shop"] {
+    for wanted in ["east-1, primary", "Hit: 1 of 3", "It would be refused now", "Start on shop"] {
         assert!(shown.contains(wanted), "{wanted}: {shown}");
     }
     assert!(fixture.client.runs().await.expect("a list").is_empty(), "to look begins nothing");
     let (status, _, page) = send(&fixture, "/experiments/start/kill-primary", &[("cluster", "shop")]).await;
     assert_eq!(status, 409);
     assert!(page.contains("Nothing was begun") && page.contains("/errors/S020"), "{page}");
+    // Without a load the ladder is all that speaks against it.
+    let on_a_rung = YAML.replace("title: Ours", "title: Ours\nrung: 3");
+    let (_, _, page) = send(&fixture, "/experiments/edit", &[("do", "check"), ("yaml", &on_a_rung)]).await;
+    assert!(page.contains("name=\"force\"") && page.contains("rung 3 is refused"), "{page}");
     let saved = send(&fixture, "/experiments/edit", &[("do", "save"), ("yaml", YAML)]).await;
     assert_eq!((saved.0, saved.1.as_str()), (303, "/templates/own-pause"), "{}", saved.2);
     assert!(get(&fixture, "/templates/own-pause").await.contains("a comment of ours"));
