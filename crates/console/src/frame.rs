@@ -29,7 +29,8 @@ pub enum Place {
 
 impl Place {
     /// Those that have a page, in the order of the navigation.
-    pub const ALL: [Self; 4] = [Self::Fleet, Self::Schedules, Self::Hosts, Self::Evidence];
+    pub const ALL: [Self; 6] =
+        [Self::Fleet, Self::Experiments, Self::Runs, Self::Schedules, Self::Hosts, Self::Evidence];
 
     /// The address of its first page.
     #[must_use]

@@ -30,7 +30,6 @@ fn run(id: usize, experiment: &str, cluster: &str, began: i64, verdict: Option<V
         operations: vec![],
         by: Some("ann".to_owned()),
         approved_by: None,
-        progress: None,
     }
 }
 

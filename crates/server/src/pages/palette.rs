@@ -3,6 +3,7 @@
 use crate::access::Acting;
 use crate::problem::Failure;
 use crate::server::{Server, run_entry};
+use crate::{experiment, templates};
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
@@ -28,6 +29,16 @@ pub(super) async fn palette(State(server): State<Arc<Server>>, acting: Acting) -
     let clusters = clusters.filter(|name| acting.sees(Some(name))).take(ENTRIES_MAX);
     let mut entries: Vec<Entry> =
         clusters.map(|name| entry("cluster", name.as_str(), format!("/clusters/{name}"))).collect();
+    let library = experiment::library();
+    entries.extend(
+        library.iter().map(|known| entry("experiment", &known.name, format!("/experiments/start/{}", known.name))),
+    );
+    entries.extend(templates::list(&server).await?.into_iter().map(|known| {
+        let name = known.template.name;
+        entry("template", &name, format!("/templates/{name}"))
+    }));
+    let hosts = server.fleet.views().into_iter().take(ENTRIES_MAX);
+    entries.extend(hosts.map(|host| entry("host", host.name.as_str(), format!("/hosts/{}", host.name))));
     let runs = server.store.runs(RUNS_MAX).await?.into_iter().map(run_entry);
     entries.extend(
         runs.filter(|run| acting.sees(Some(&run.cluster)))

@@ -159,6 +159,7 @@ fn run(id: &str, began: i64, state: RunState) -> RunReport {
         aborted: None,
         ledger: None,
         environment: Vec::new(),
+        progress: None,
         by: None,
         approved_by: None,
     }
