@@ -15,12 +15,12 @@ fn three_clicks_kill_the_primary_and_the_pages_show_what_comes_of_it() {
         let browser = visit(&fleet).await.expect("a browser");
         // The rung below was not climbed here, which the page says before anything starts; the box is there for that.
         browser.click("a[href^='/experiments/start/kill-primary']").await.expect("the first click");
-        let struck = browser.read("#steps", &before, SOON).await.expect("the page says who would be struck");
+        let struck = browser.read("#plan", &before, SOON).await.expect("the page says who would be struck");
         assert!(struck.contains("SIGKILL") || struck.contains("kill"), "{struck}");
         if browser.text("input[name=force]").await.is_some() {
             browser.click("input[name=force]").await.expect("the second click");
         }
-        browser.click("#go button.primary").await.expect("the last click");
+        browser.click("form[action^='/experiments/start/'] button.danger").await.expect("the last click");
         let address = browser.arrive("/runs/", SOON).await.expect("the run's page");
         let run = RunId(address.rsplit('/').next().expect("an id").to_owned());
 
@@ -28,7 +28,7 @@ fn three_clicks_kill_the_primary_and_the_pages_show_what_comes_of_it() {
         browser.run("window.untouched = true;", Vec::new()).await.expect("a mark");
         browser.read("#attacks", &before, SOON).await.expect("the attack is on the page");
         browser.read("#operations", "promotion", SOON).await.expect("so is the promotion");
-        browser.read("#verdict", "passed", RECOVERED).await.expect("and the verdict");
+        browser.read("#verdict", "PASSED", RECOVERED).await.expect("and the verdict");
         let untouched = browser.run("return window.untouched === true;", Vec::new()).await.expect("the mark");
         assert_eq!(untouched, true, "the page was not loaded again");
         let figures = browser.text("#figures").await.expect("figures");
@@ -36,9 +36,8 @@ fn three_clicks_kill_the_primary_and_the_pages_show_what_comes_of_it() {
         let report = fleet.client.run(&run).await.expect("a report");
         assert_eq!(report.ledger.expect("a ledger").lost_total(), 0);
 
-        browser.click("a[href^='/templates/new?run=']").await.expect("save as template");
-        browser.fill("#name", "our-primary").await.expect("a name");
-        browser.click("form[action^='/templates/from-run/'] button.primary").await.expect("saved");
+        browser.fill("#template", "our-primary").await.expect("a name");
+        browser.click("form[action$='/template'] button").await.expect("saved");
         browser.arrive("/templates/our-primary", SOON).await.expect("the template's page");
         fleet.client.template("our-primary").await.expect("it is kept");
 
@@ -117,7 +116,7 @@ expect:
         browser.go(&format!("{server}/runs/{}", run.0)).await.expect("a page");
         browser.read("#attacks", "latency", SOON).await.expect("the attack is on the page");
         browser.click("#verdict button.halt").await.expect("the button");
-        browser.read("#verdict", "halted", SOON).await.expect("the page says so");
+        browser.read("#verdict", "halt", RECOVERED).await.expect("the page says so");
         let ended = async || fleet.client.run(&run).await.ok().filter(|report| report.ended.is_some());
         fleet.until("the run ends", SOON, ended).await;
         browser.close().await.expect("closed");
