@@ -1,6 +1,7 @@
 //! What people say during a run, and who does what: lines of the timeline, from which the recap is made.
 
 use crate::access;
+use crate::http::RUNS_ARE_LISTED;
 use crate::problem::{MALFORMED, not_found, problem, store_failed};
 use crate::server::Server;
 use firedrill_api::http::{Problem, TakePart};
@@ -33,8 +34,7 @@ pub(crate) async fn take_part(server: &Server, run: &RunId, taken: &TakePart) ->
 
 async fn append(server: &Server, run: &RunId, kind: EventKind, text: String) -> Result<(), Problem> {
     let cluster = server.store.cluster_of_run(run).await.map_err(|error| store_failed(&error))?;
-    let cluster =
-        cluster.ok_or_else(|| not_found("run", run, "`firedrill experiment list` names those that are known"))?;
+    let cluster = cluster.ok_or_else(|| not_found("run", run, RUNS_ARE_LISTED))?;
     access::note(&text);
     let scope = Scope { cluster: Some(cluster), run: Some(run.clone()), ..Scope::default() };
     server.timeline.append(Severity::Info, kind, text, scope).await;

@@ -28,11 +28,13 @@ use crate::problem::{Failure, not_found};
 use crate::server::Server;
 use crate::{error_pages, halt};
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, REFERER};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use firedrill_console::{Frame, Place, assets, pages};
+use firedrill_model::ClusterName;
+use serde::Deserialize;
 use std::sync::Arc;
 
 /// Rows of each list on a page.
@@ -71,6 +73,23 @@ pub(crate) fn router() -> Routes {
         .merge(approvals::router())
         .merge(templates::router())
         .merge(editor::router())
+}
+
+/// Which part of a list that is cut into pages: what is older than this.
+#[derive(Debug, Default, Deserialize)]
+struct Part {
+    before: Option<String>,
+}
+
+/// A form that was refused: its page again, with what is wrong.
+fn refused(page: String) -> Response {
+    (StatusCode::CONFLICT, Html(page)).into_response()
+}
+
+/// The clusters that whoever looks may see, by name.
+fn clusters(server: &Server, acting: &Acting) -> Vec<ClusterName> {
+    let names = server.keepers.records().into_iter().map(|record| record.spec.name);
+    names.filter(|name| acting.sees(Some(name))).collect()
 }
 
 /// What is around a page for whoever looks at it.

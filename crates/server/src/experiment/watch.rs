@@ -273,6 +273,18 @@ mod tests {
     }
 
     #[test]
+    fn answers_are_counted_also_those_of_samples_that_are_thinned_out() {
+        let mut seen = Seen::default();
+        let samples = SAMPLES_MAX as i64 + 10;
+        for at in 0..samples {
+            let total = u64::try_from(at + 1).expect("positive");
+            seen.sample(Sample { writes_failed: 2, writes_unknown: 1, acknowledged_total: total, ..sample(at, 1) });
+        }
+        let samples = u64::try_from(samples).expect("positive");
+        assert_eq!(seen.writes, WritesSoFar { acknowledged: samples, failed: 2 * samples, unknown: samples });
+    }
+
+    #[test]
     fn a_long_run_keeps_a_bounded_number_of_samples() {
         let mut seen = Seen::default();
         for at in 0..(SAMPLES_MAX as i64 * 2) {

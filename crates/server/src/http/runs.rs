@@ -12,7 +12,7 @@ use axum::body::Body as RawBody;
 use axum::extract::{Path, State};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::response::{Html, IntoResponse, Response};
-use firedrill_api::http::{Done, Reason, RunEntry, RunNote, RunStarted, StartRun, TakePart};
+use firedrill_api::http::{Done, Problem, Reason, RunEntry, RunNote, RunStarted, StartRun, TakePart};
 use firedrill_model::RunId;
 use firedrill_model::report::RunReport;
 use firedrill_model::timeline::Scope;
@@ -80,11 +80,19 @@ pub(super) async fn halt(
     Path(run): Path<String>,
     Body(body): Body<Reason>,
 ) -> Result<Json<Done>, Failure> {
-    let run = RunId(run);
-    experiment::halt(&server, &run, &body.reason).await?;
-    let scope = Scope { run: Some(run), ..Scope::default() };
-    access::tell(&server, &format!("halts the run: {}", body.reason), scope).await;
+    halt_run(&server, &RunId(run), &body.reason).await?;
     Ok(Json(Done {}))
+}
+
+/// Halts a run, and tells who does.
+///
+/// # Errors
+/// There is no such run under way.
+pub(crate) async fn halt_run(server: &Server, run: &RunId, reason: &str) -> Result<(), Problem> {
+    experiment::halt(server, run, reason).await?;
+    let scope = Scope { run: Some(run.clone()), ..Scope::default() };
+    access::tell(server, &format!("halts the run: {reason}"), scope).await;
+    Ok(())
 }
 
 /// `POST /runs/{run}/notes`.
@@ -107,8 +115,11 @@ pub(super) async fn take_part(
     Ok(Json(Done {}))
 }
 
+/// What helps who names a run that there is not.
+pub(crate) const RUNS_ARE_LISTED: &str = "`firedrill experiment list` names those that are known";
+
 /// The report of a run.
 pub(crate) async fn find(server: &Server, run: &RunId) -> Result<RunReport, Failure> {
     let found = server.store.run(run).await?;
-    Ok(found.ok_or_else(|| not_found("run", run, "`firedrill experiment list` names those that are known"))?)
+    Ok(found.ok_or_else(|| not_found("run", run, RUNS_ARE_LISTED))?)
 }

@@ -1,13 +1,12 @@
 //! What an operator can have done to a cluster: shown first, then asked for once.
 
 use super::cluster::named;
-use super::frame;
+use super::{frame, refused};
 use crate::access::Acting;
 use crate::http;
 use crate::problem::{Failure, not_found, problem};
 use crate::server::Server;
 use axum::extract::{Form, Path, Query, State};
-use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use firedrill_api::http::Problem;
 use firedrill_console::Place;
@@ -40,10 +39,7 @@ pub(super) async fn carry_out(
     let (cluster, kind) = (named(&cluster)?, known(&kind)?);
     match try_it(&server, &cluster, kind, &asked).await {
         Ok(address) => Ok(Redirect::to(&address).into_response()),
-        Err(problem) => {
-            let page = page(&server, &acting, &cluster, kind, asked, Some(problem)).await?;
-            Ok((StatusCode::CONFLICT, Html(page)).into_response())
-        }
+        Err(problem) => Ok(refused(page(&server, &acting, &cluster, kind, asked, Some(problem)).await?)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What waits for a second person.
 
-use super::{PAGE_ROWS, frame};
+use super::{PAGE_ROWS, Part, frame, refused};
 use crate::access::{self, Acting};
 use crate::clock::now;
 use crate::guards::{Asked, approvals as approving};
@@ -9,7 +9,6 @@ use crate::problem::{Failure, not_found};
 use crate::server::Server;
 use crate::{attacks, experiment};
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::get;
 use firedrill_api::guards::{Approval, Approved, Wish};
@@ -17,16 +16,10 @@ use firedrill_api::http::Problem;
 use firedrill_console::Place;
 use firedrill_console::approvals::{self, List, Request, Shown, Standing};
 use firedrill_store::Page;
-use serde::Deserialize;
 use std::sync::Arc;
 
 pub(super) fn router() -> Routes {
     Routes::new().route("/approvals", get(list)).route("/approvals/{id}", get(show).post(approve))
-}
-
-#[derive(Debug, Deserialize)]
-struct Part {
-    before: Option<String>,
 }
 
 /// `GET /approvals`.
@@ -63,10 +56,7 @@ async fn approve(
     match approving::approve(Arc::clone(&server), &id, &acting).await {
         Ok(Approved { run: Some(run), .. }) => Ok(Redirect::to(&format!("/runs/{run}")).into_response()),
         Ok(Approved { run: None, .. }) => Ok(Redirect::to("/attacks").into_response()),
-        Err(problem) => {
-            let page = page(&server, &acting, &id, Some(problem)).await?;
-            Ok((StatusCode::CONFLICT, Html(page)).into_response())
-        }
+        Err(problem) => Ok(refused(page(&server, &acting, &id, Some(problem)).await?)),
     }
 }
 

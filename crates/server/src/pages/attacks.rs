@@ -1,7 +1,7 @@
 //! Attacks by hand, and the list of attacks.
 
-use super::experiments::{chosen, clusters, overrides};
-use super::{PAGE_ROWS, frame};
+use super::experiments::{chosen, overrides};
+use super::{PAGE_ROWS, Part, clusters, frame, refused};
 use crate::access::{self, Acting};
 use crate::clock::now;
 use crate::guards::approvals::{self, Begun};
@@ -10,7 +10,6 @@ use crate::http::{self, Routes};
 use crate::problem::{Failure, MALFORMED, not_found, problem};
 use crate::server::Server;
 use axum::extract::{Form, Path, Query, State};
-use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use firedrill_api::guards::AttackPlan;
@@ -107,7 +106,7 @@ async fn begin(
         Ok(address) => Ok(Redirect::to(&address).into_response()),
         Err(problem) => {
             let page = gather(&server, &acting, kind, typed, Some(problem)).await;
-            Ok((StatusCode::CONFLICT, Html(render(&server, &acting, &page))).into_response())
+            Ok(refused(render(&server, &acting, &page)))
         }
     }
 }
@@ -202,11 +201,6 @@ fn render(server: &Server, acting: &Acting, page: &Attack) -> String {
     attacks::form(&frame(server, acting, &title, Place::Experiments), page)
 }
 
-#[derive(Debug, Default, Deserialize)]
-struct Part {
-    before: Option<String>,
-}
-
 /// `GET /attacks`.
 async fn list(
     State(server): State<Arc<Server>>,
@@ -224,10 +218,7 @@ async fn undo(
 ) -> Result<Response, Failure> {
     match http::take_out(&server, &AttackId(attack)).await {
         Ok(_) => Ok(Redirect::to("/attacks").into_response()),
-        Err(problem) => {
-            let page = listed(&server, &acting, Part::default(), Some(problem)).await?;
-            Ok((StatusCode::CONFLICT, Html(page)).into_response())
-        }
+        Err(problem) => Ok(refused(listed(&server, &acting, Part::default(), Some(problem)).await?)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The calendar, and black-outs.
 
-use super::frame;
-use super::schedules::{clusters, moments, refused, zone_of};
+use super::schedules::{listed, moments, zone_of};
+use super::{frame, refused};
 use crate::access::Acting;
 use crate::clock::now;
 use crate::http::Routes;
@@ -58,7 +58,7 @@ async fn close(
     let closed = async { by_person::add_closure(&server, &acting, read(&closing)?).await };
     match closed.await {
         Ok(_) => Ok(Redirect::to("/calendar#blackouts").into_response()),
-        Err(why) => refused(page(&server, &acting, &Wanted::default(), closing, Some(why)).await?),
+        Err(why) => Ok(refused(page(&server, &acting, &Wanted::default(), closing, Some(why)).await?)),
     }
 }
 
@@ -130,7 +130,7 @@ async fn page(
         truncated: of_all.truncated,
         no_schedule: schedules.is_empty(),
         closures: server.store.closures(now()).await?,
-        clusters: clusters(server, acting),
+        clusters: listed(server, acting),
         closing,
         problem,
     };

@@ -1,8 +1,8 @@
 //! The editor of experiments.
 
 use super::attacks::{described, fault, read};
-use super::experiments::{chosen, clusters, foresee, start_it};
-use super::frame;
+use super::experiments::{chosen, foresee, start_it};
+use super::{clusters, frame};
 use crate::access::Acting;
 use crate::http::Routes;
 use crate::problem::{Failure, MALFORMED, problem};

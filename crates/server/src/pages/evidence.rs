@@ -1,7 +1,7 @@
 //! Evidence of a period: what was tested, what was found, how long it takes.
 
 use super::frame;
-use super::schedules::{clusters, zone_of};
+use super::schedules::{listed, zone_of};
 use crate::access::Acting;
 use crate::clock::now;
 use crate::http::Routes;
@@ -33,7 +33,7 @@ async fn show(
     acting: Acting,
     Query(mut period): Query<Period>,
 ) -> Result<Response, Failure> {
-    let clusters = clusters(&server, &acting);
+    let clusters = listed(&server, &acting);
     let everything = acting.may(&server, Action::View, &Object::Everything).await.is_ok();
     if period.from.trim().is_empty() && period.to.trim().is_empty() {
         let zone = zone_of(&period.zone).unwrap_or_default();

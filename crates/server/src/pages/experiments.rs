@@ -1,6 +1,6 @@
 //! What can be started, and the page before a start.
 
-use super::frame;
+use super::{clusters, frame, refused};
 use crate::access::{self, Acting};
 use crate::experiment;
 use crate::guards::approvals::{self, Begun};
@@ -10,7 +10,6 @@ use crate::problem::{Failure, MALFORMED, not_found, problem};
 use crate::server::Server;
 use crate::templates;
 use axum::extract::{Form, Path, Query, State};
-use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::get;
 use firedrill_api::experiment_file;
@@ -85,12 +84,6 @@ async fn entries(server: &Server) -> Result<Vec<Entry>, Problem> {
     Ok(of_library.chain(templates::list(server).await?.into_iter().map(of_template)).collect())
 }
 
-/// The clusters that whoever asks may see, by name.
-pub(super) fn clusters(server: &Server, acting: &Acting) -> Vec<ClusterName> {
-    let names = server.keepers.records().into_iter().map(|record| record.spec.name);
-    names.filter(|name| acting.sees(Some(name))).collect()
-}
-
 /// The cluster that was asked for, or the only one.
 pub(super) fn chosen(clusters: &[ClusterName], asked: &str) -> Option<ClusterName> {
     match clusters {
@@ -127,16 +120,15 @@ async fn begin(
     Form(pairs): Form<Vec<(String, String)>>,
 ) -> Result<Response, Failure> {
     let typed = Typed::of(pairs);
-    let made = make(&server, &name, &typed).await;
-    let tried = match made {
-        Ok(made) => start_it(&server, &acting, made.yaml, &typed).await,
+    let tried = match made(&server, &name, &typed).await {
+        Ok(yaml) => start_it(&server, &acting, yaml, &typed).await,
         Err(problem) => Err(problem),
     };
     match tried {
         Ok(address) => Ok(Redirect::to(&address).into_response()),
         Err(problem) => {
             let page = gather(&server, &acting, name, typed, Some(problem)).await?;
-            Ok((StatusCode::CONFLICT, Html(render(&server, &acting, &page))).into_response())
+            Ok(refused(render(&server, &acting, &page)))
         }
     }
 }
@@ -162,11 +154,6 @@ fn wish(yaml: String, typed: &Typed) -> Result<StartRun, Problem> {
     Ok(StartRun { yaml, cluster, force: typed.is("force"), login: None, overrides: overrides(typed)? })
 }
 
-/// What a name stands for, with the values of its parameters filled in.
-struct Made {
-    yaml: String,
-}
-
 /// The template of that name, when one is meant. Whoever does not say so means the library first.
 async fn template(server: &Server, name: &str, typed: &Typed) -> Result<Option<TemplateEntry>, Problem> {
     let in_library = experiment::library().iter().any(|entry| entry.name == name);
@@ -179,13 +166,14 @@ async fn template(server: &Server, name: &str, typed: &Typed) -> Result<Option<T
     known.map(Some).ok_or_else(none)
 }
 
-async fn make(server: &Server, name: &str, typed: &Typed) -> Result<Made, Problem> {
+/// The text of what a name stands for, with the values of its parameters filled in.
+async fn made(server: &Server, name: &str, typed: &Typed) -> Result<String, Problem> {
     if template(server, name, typed).await?.is_some() {
-        return Ok(Made { yaml: templates::filled(server, name, &typed.values).await? });
+        return templates::filled(server, name, &typed.values).await;
     }
     let entry = experiment::library().into_iter().find(|entry| entry.name == name);
     let none = || not_found("experiment", format!("{name:?}"), "the page /experiments names those that there are");
-    entry.map(|entry| Made { yaml: entry.yaml }).ok_or_else(none)
+    entry.map(|entry| entry.yaml).ok_or_else(none)
 }
 
 /// What the page shows; `refused`: the answer to the button.
@@ -199,8 +187,8 @@ async fn gather(
     let template = template(server, &name, &typed).await?;
     let clusters = clusters(server, acting);
     let cluster = chosen(&clusters, typed.get("cluster"));
-    let (foreseen, problem) = match make(server, &name, &typed).await {
-        Ok(made) => foresee(server, acting, made.yaml, cluster.as_ref(), &typed).await,
+    let (foreseen, problem) = match made(server, &name, &typed).await {
+        Ok(yaml) => foresee(server, acting, yaml, cluster.as_ref(), &typed).await,
         Err(problem) => (None, Some(problem)),
     };
     let tried = refused.is_some();

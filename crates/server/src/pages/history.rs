@@ -1,7 +1,7 @@
 //! What the keeper has done to a cluster, and how long it took.
 
 use super::cluster::named;
-use super::{PAGE_ROWS, frame};
+use super::{PAGE_ROWS, Part, frame};
 use crate::access::Acting;
 use crate::clock::now;
 use crate::evidence;
@@ -67,11 +67,6 @@ async fn measure(server: &Server, cluster: &ClusterName, zone: &Zone, shown: &mu
         }
     }
     Ok(())
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct Part {
-    before: Option<String>,
 }
 
 /// `GET /clusters/{cluster}/operations`.

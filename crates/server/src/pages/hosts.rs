@@ -1,7 +1,6 @@
 //! Hosts: the list, one of them, tokens, and keeping one out.
 
-use super::frame;
-use super::schedules::refused;
+use super::{frame, refused};
 use crate::access::{self, Acting};
 use crate::clock::now;
 use crate::http::{self, Routes};
@@ -128,7 +127,7 @@ async fn let_in(
         Ok(host) => host,
         Err(why) => {
             let why = problem(MALFORMED, format!("no token was made: {why}"));
-            return refused(list_page(&server, &acting, HostQuery::default(), form.host, Some(why)).await?);
+            return Ok(refused(list_page(&server, &acting, HostQuery::default(), form.host, Some(why)).await?));
         }
     };
     access::note(&format!("host {host}"));
@@ -167,6 +166,6 @@ async fn revoke(
     let host = named(&host)?;
     match http::keep_out(&server, &host, &form.reason).await {
         Ok(_) => Ok(Redirect::to(&format!("/hosts/{host}")).into_response()),
-        Err(Failure(why)) => refused(host_page(&server, &acting, &host, form.reason, Some(why)).await?),
+        Err(Failure(why)) => Ok(refused(host_page(&server, &acting, &host, form.reason, Some(why)).await?)),
     }
 }

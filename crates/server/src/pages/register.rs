@@ -1,8 +1,7 @@
 //! Registering a cluster, and comparing the data of its nodes.
 
 use super::cluster::named;
-use super::frame;
-use super::schedules::refused;
+use super::{frame, refused};
 use crate::access::{self, Acting};
 use crate::http::{self, Routes};
 use crate::problem::{Failure, MALFORMED, problem};
@@ -49,7 +48,7 @@ async fn take(
 ) -> Result<Response, Failure> {
     match register_it(&server, &acting, &form.file).await {
         Ok(cluster) => Ok(Redirect::to(&format!("/clusters/{cluster}")).into_response()),
-        Err(why) => refused(page(&server, &acting, &Register { file: form.file, problem: Some(why) })),
+        Err(why) => Ok(refused(page(&server, &acting, &Register { file: form.file, problem: Some(why) }))),
     }
 }
 

@@ -5,8 +5,8 @@ mod watched;
 
 use super::{PAGE_ROWS, frame};
 use crate::access::Acting;
-use crate::http::{Routes, find_run};
-use crate::problem::{Failure, MALFORMED, problem};
+use crate::http::{RUNS_ARE_LISTED, Routes, find_run};
+use crate::problem::{Failure, MALFORMED, not_found, problem};
 use crate::server::{Server, run_entry};
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
@@ -83,10 +83,11 @@ async fn side_by_side(
     let mut reports = Vec::new();
     for (_, run) in pairs.into_iter().filter(|(name, _)| name == "run").take(compare::RUNS_MAX) {
         let report = find_run(&server, &RunId(run)).await?;
-        // One that they may not see is one that there is not.
-        if acting.sees(Some(&report.cluster)) {
-            reports.push(report);
+        if !acting.sees(Some(&report.cluster)) {
+            // One that they may not see is one that there is not.
+            return Err(Failure(not_found("run", &report.run, RUNS_ARE_LISTED)));
         }
+        reports.push(report);
     }
     let frame = frame(&server, &acting, "Runs side by side", Place::Runs);
     Ok(Html(compare::page(&frame, &reports)))

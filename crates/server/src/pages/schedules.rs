@@ -1,6 +1,6 @@
 //! Schedules: the list, one of them, the form that makes or changes one, and who is there.
 
-use super::frame;
+use super::{clusters, frame, refused};
 use crate::access::{self, Acting};
 use crate::clock::now;
 use crate::http::{Routes, find_run};
@@ -9,7 +9,6 @@ use crate::schedules::{self as scheduling, by_person};
 use crate::server::Server;
 use crate::{experiment, templates};
 use axum::extract::{Form, Path, Query, State};
-use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use firedrill_api::http::{Problem, StartRun};
@@ -80,17 +79,18 @@ async fn list_page(
         views: by_person::views(server, acting).await?,
         today: scheduling::today(server, zone, |cluster| acting.sees(Some(cluster))).await?,
         presences: server.store.presences(now()).await?,
-        clusters: clusters(server, acting),
+        clusters: listed(server, acting),
         saying,
         problem,
     };
     Ok(schedules::page(&frame(server, acting, "Schedules", Place::Schedules), &shown))
 }
 
-/// The clusters that who looks may see.
-pub(super) fn clusters(server: &Server, acting: &Acting) -> Vec<ClusterName> {
-    let names = server.keepers.records().into_iter().map(|record| record.spec.name);
-    names.filter(|name| acting.sees(Some(name))).take(CLUSTERS_MAX).collect()
+/// The clusters that a choice lists.
+pub(super) fn listed(server: &Server, acting: &Acting) -> Vec<ClusterName> {
+    let mut clusters = clusters(server, acting);
+    clusters.truncate(CLUSTERS_MAX);
+    clusters
 }
 
 /// `POST /presence`.
@@ -105,13 +105,8 @@ async fn say_presence(
     };
     match said.await {
         Ok(_) => Ok(Redirect::to("/schedules").into_response()),
-        Err(why) => refused(list_page(&server, &acting, None, saying, Some(why)).await?),
+        Err(why) => Ok(refused(list_page(&server, &acting, None, saying, Some(why)).await?)),
     }
-}
-
-/// What a refused form is answered with.
-pub(super) fn refused(page: String) -> Result<Response, Failure> {
-    Ok((StatusCode::CONFLICT, Html(page)).into_response())
 }
 
 fn presence(saying: &Saying) -> Result<SayPresence, Problem> {
@@ -244,7 +239,7 @@ fn named(name: &str) -> Result<ScheduleName, Failure> {
 async fn edit_page(server: &Server, acting: &Acting, mut edit: Edit) -> Result<String, Failure> {
     edit.library = experiment::library();
     edit.templates = templates::list(server).await?;
-    edit.clusters = clusters(server, acting);
+    edit.clusters = listed(server, acting);
     let mut title = "New schedule".to_owned();
     if let Some(view) = &edit.known {
         title = format!("Schedule {}", view.schedule.name);
@@ -322,7 +317,7 @@ async fn take(
         }
         Err(why) => {
             edit.problem = Some(why);
-            refused(edit_page(server, acting, edit).await?)
+            Ok(refused(edit_page(server, acting, edit).await?))
         }
     }
 }
@@ -414,7 +409,7 @@ async fn back_to(
     let Some(why) = problem else { return Ok(Redirect::to(&format!("/schedules/{name}")).into_response()) };
     let view = by_person::view(server, acting, name).await?;
     let edit = Edit { fields: Fields::of(&view.schedule), known: Some(view), problem: Some(why), ..Edit::default() };
-    refused(edit_page(server, acting, edit).await?)
+    Ok(refused(edit_page(server, acting, edit).await?))
 }
 
 /// When a day of a calendar begins and ends.

@@ -1,7 +1,7 @@
 //! Templates.
 
 use super::attacks::read;
-use super::frame;
+use super::{frame, refused};
 use crate::access::Acting;
 use crate::http::Routes;
 use crate::problem::{Failure, IMPORT, MALFORMED, problem};
@@ -55,10 +55,7 @@ async fn remove(
 ) -> Result<Response, Failure> {
     match kept::remove(&server, &name).await {
         Ok(()) => Ok(Redirect::to("/experiments").into_response()),
-        Err(problem) => {
-            let page = page(&server, &acting, &name, Some(problem)).await?;
-            Ok((StatusCode::CONFLICT, Html(page)).into_response())
-        }
+        Err(problem) => Ok(refused(page(&server, &acting, &name, Some(problem)).await?)),
     }
 }
 

@@ -1,9 +1,8 @@
 //! Schedules: experiments that start by themselves.
 //!
 //! [`follow`] looks once a second; [`tick`] is one look: runs that have ended are noted, and what is due is started
-//! through the same guards as by a person. `edit` is what people change, `show` what they read, `by_person` both with what they
-//! need for it. Every decision is made
-//! in `firedrill_schedule`, from facts that are gathered here.
+//! through the same guards as by a person. `edit` is what people change, `show` what they read, `by_person`
+//! both with what they need for it. Every decision is made in `firedrill_schedule`, from facts that are gathered here.
 
 pub(crate) mod by_person;
 mod edit;

@@ -27,6 +27,7 @@ mod openid;
 mod probes;
 mod receiver;
 mod restart;
+mod run_pages;
 mod schedule_pages;
 mod schedules;
 mod shared;

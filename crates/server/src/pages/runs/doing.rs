@@ -2,26 +2,23 @@
 
 use super::watched::watched;
 use crate::access::{self, Acting};
-use crate::pages::frame;
+use crate::http;
+use crate::pages::{frame, refused};
 use crate::problem::Failure;
 use crate::server::Server;
-use crate::{experiment, game_day, templates};
+use crate::{game_day, templates};
 use axum::extract::{Form, Path, State};
-use axum::http::StatusCode;
-use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use firedrill_api::http::{Problem, SaveTemplate, TakePart};
 use firedrill_console::{Place, run};
 use firedrill_model::RunId;
-use firedrill_model::timeline::Scope;
 use serde::Deserialize;
 use std::sync::Arc;
 
 /// `POST /runs/{run}/halt`.
 pub(super) async fn halt(State(server): State<Arc<Server>>, Path(run): Path<String>) -> Result<Redirect, Failure> {
     let run = RunId(run);
-    experiment::halt(&server, &run, "the button on the page of the run").await?;
-    let scope = Scope { run: Some(run.clone()), ..Scope::default() };
-    access::tell(&server, "halts the run with the button on its page", scope).await;
+    http::halt_run(&server, &run, "the button on its page").await?;
     Ok(Redirect::to(&format!("/runs/{run}")))
 }
 
@@ -97,5 +94,5 @@ async fn again(
     let mut watched = watched(server, run).await?;
     (watched.problem, watched.template) = (Some(problem), template);
     let frame = frame(server, acting, &watched.report.experiment.title, Place::Runs);
-    Ok((StatusCode::CONFLICT, Html(run::page(&frame, &watched))).into_response())
+    Ok(refused(run::page(&frame, &watched)))
 }

@@ -40,11 +40,19 @@ pub(super) async fn watched(server: &Server, run: &RunId) -> Result<Watched, Fai
 /// watch.
 pub(super) async fn fresh(server: &Server, run: &RunId) -> Result<RunReport, Failure> {
     let mut report = find_run(server, run).await?;
-    let filter = TimelineFilter { cluster: Some(report.cluster.clone()), run: Some(run.clone()) };
-    let mut lines = server.store.newest_events(&filter, LINES).await?;
-    if report.ended.is_some() {
-        lines.retain(|line| matches!(line.kind, EventKind::Note | EventKind::Part));
-    } else {
+    let ended = report.ended.is_some();
+    // What happens to the cluster belongs to a run as long as it goes on; afterwards people may still say something.
+    let of = Some(run.clone()).filter(|_| ended);
+    let filter = TimelineFilter { cluster: Some(report.cluster.clone()), run: of };
+    let began = report.began;
+    let belongs = |line: &TimelineEvent| match ended {
+        true => matches!(line.kind, EventKind::Note | EventKind::Part),
+        false => line.at >= began && line.scope.run.as_ref().is_none_or(|of| of == run),
+    };
+    report.timeline.extend(server.store.newest_events(&filter, LINES).await?.into_iter().filter(belongs));
+    report.timeline.sort_by_key(|line| (line.at, line.sequence));
+    report.timeline.dedup_by_key(|line| line.sequence);
+    if !ended {
         for stored in server.store.attacks_of(run).await? {
             let stored = stored.report;
             match report.attacks.iter_mut().find(|known| known.id == stored.id && known.host == stored.host) {
@@ -53,15 +61,7 @@ pub(super) async fn fresh(server: &Server, run: &RunId) -> Result<RunReport, Fai
             }
         }
         let operations = server.store.operations(Some(&report.cluster), OPERATIONS).await?;
-        let began = report.began;
         report.operations = operations.into_iter().filter(|operation| operation.began >= began).rev().collect();
-        let cluster = TimelineFilter { run: None, ..filter };
-        let of_run = |line: &TimelineEvent| line.at >= began && line.scope.run.as_ref().is_none_or(|of| of == run);
-        lines.extend(server.store.newest_events(&cluster, LINES).await?.into_iter().filter(of_run));
     }
-    lines.retain(|line| report.timeline.iter().all(|known| known.sequence != line.sequence));
-    report.timeline.extend(lines);
-    report.timeline.sort_by_key(|line| (line.at, line.sequence));
-    report.timeline.dedup_by_key(|line| line.sequence);
     Ok(report)
 }
