@@ -5,6 +5,7 @@ use crate::driver::Driver;
 use anyhow::{Context, bail, ensure};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use fantoccini::actions::{InputSource, KeyAction, KeyActions};
 use fantoccini::elements::Element;
 use fantoccini::wd::{Capabilities, WebDriverCompatibleCommand};
 use fantoccini::{Client, ClientBuilder, Locator};
@@ -250,7 +251,10 @@ impl Browser {
     /// # Errors
     /// The browser does not answer.
     pub async fn press(&self, keys: &str) -> anyhow::Result<()> {
-        self.client.active_element().await?.send_keys(keys).await?;
+        let down_and_up = |key: char| [KeyAction::Down { value: key }, KeyAction::Up { value: key }];
+        let actions = KeyActions::new("keyboard".to_owned());
+        let actions = keys.chars().flat_map(down_and_up).fold(actions, KeyActions::then);
+        self.client.perform_actions(actions).await?;
         Ok(())
     }
 

@@ -58,10 +58,15 @@ impl ChartData {
         }
     }
 
-    /// As JSON that can stand inside a script element: no `<` can end it early.
+    /// As JSON for the script of the charts.
     pub(crate) fn json(&self) -> String {
-        serde_json::to_string(self).unwrap_or_else(|_| "{}".to_owned()).replace('<', "\\u003c")
+        in_a_script(self)
     }
+}
+
+/// As JSON that can stand inside a script element: no `<` can end it early.
+pub(crate) fn in_a_script(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned()).replace('<', "\\u003c")
 }
 
 fn lags_by_node(report: &RunReport) -> BTreeMap<String, Vec<(Timestamp, u64)>> {
@@ -73,7 +78,7 @@ fn lags_by_node(report: &RunReport) -> BTreeMap<String, Vec<(Timestamp, u64)>> {
 }
 
 /// Attacks as intervals: each start is closed by the next end on the same host.
-fn faults(report: &RunReport) -> Vec<(f64, Option<f64>, String)> {
+pub(crate) fn faults(report: &RunReport) -> Vec<(f64, Option<f64>, String)> {
     let mut open: Vec<(Option<String>, usize)> = Vec::new();
     let mut faults: Vec<(f64, Option<f64>, String)> = Vec::new();
     for event in &report.timeline {

@@ -60,6 +60,12 @@
       return sum + Number(number) * (factors[unit] ?? 1e3);
     }, 0);
   let dirty = false;
+  // An attack begins or ends while the page is open.
+  firedrill.on("fresh", (part) => {
+    if (!part || part.id !== "fault-data") return;
+    data.faults = JSON.parse(part.textContent) || [];
+    charts.forEach(({ plot }) => plot.redraw());
+  });
   firedrill.on("sample", ({ run: of, sample, lags: behind }) => {
     if (of !== run) return;
     const seconds = millis(sample.over) / 1000 || 1;

@@ -10,7 +10,7 @@ pub mod recap;
 #[cfg(test)]
 mod tests;
 
-use crate::chart::ChartData;
+use crate::chart::{self, ChartData};
 use crate::format;
 use crate::frame::Frame;
 use crate::pages::finish;
@@ -183,6 +183,11 @@ impl Page<'_> {
 
     fn chart_json(&self) -> String {
         ChartData::of(self.report).json()
+    }
+
+    /// Apart from the chart's other data: what is shaded changes while the page is open.
+    fn fault_json(&self) -> String {
+        chart::in_a_script(&chart::faults(self.report))
     }
 
     fn steps(&self) -> Vec<StepLine> {

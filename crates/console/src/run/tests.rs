@@ -116,7 +116,11 @@ fn nothing_that_comes_from_outside_becomes_markup() {
 #[test]
 fn an_open_page_is_sent_no_chart() {
     let fresh = page(&Frame::shown_to(Role::Viewer), &Watched { fresh_only: true, ..watched(running()) });
-    assert!(!fresh.contains("chart-data") && shown(Role::Viewer, running()).contains("chart-data"));
+    assert!(!fresh.contains("id=\"chart-data\"") && shown(Role::Viewer, running()).contains("id=\"chart-data\""));
+    assert!(
+        fresh.contains("id=\"fault-data\"") && fresh.contains("[[1.0,null,\"\\u003cscript"),
+        "what is shaded stays true"
+    );
 }
 
 #[test]

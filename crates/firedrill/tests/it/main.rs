@@ -8,6 +8,7 @@
 #![allow(clippy::print_stderr, reason = "what a failed test shows")]
 
 mod cli;
+mod console;
 mod fleet;
 mod fleet_attacks;
 mod fleet_calm;

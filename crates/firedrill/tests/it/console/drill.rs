@@ -28,6 +28,9 @@ fn three_clicks_kill_the_primary_and_the_pages_show_what_comes_of_it() {
         browser.run("window.untouched = true;", Vec::new()).await.expect("a mark");
         browser.read("#attacks", &before, SOON).await.expect("the attack is on the page");
         browser.read("#operations", "promotion", SOON).await.expect("so is the promotion");
+        let shaded =
+            browser.run("return JSON.parse(document.getElementById('fault-data').textContent).length;", Vec::new());
+        assert_eq!(shaded.await.expect("a number"), 1, "the charts know what to shade without being loaded again");
         browser.read("#verdict", "PASSED", RECOVERED).await.expect("and the verdict");
         let untouched = browser.run("return window.untouched === true;", Vec::new()).await.expect("the mark");
         assert_eq!(untouched, true, "the page was not loaded again");

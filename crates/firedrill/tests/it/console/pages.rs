@@ -29,8 +29,7 @@ fn every_page_can_be_used_by_everybody() {
         let browser = visit(&fleet).await.expect("a browser");
         let pages = site::pages(&browser, server).await.expect("all pages");
         let kinds: Vec<&str> = pages.iter().map(|page| page.kind.as_str()).collect();
-        for wanted in ["/", "/clusters/{}", "/runs/{}", "/experiments", "/schedules", "/hosts", "/evidence"]
-        {
+        for wanted in ["/", "/clusters/{}", "/runs/{}", "/experiments", "/schedules", "/hosts", "/evidence"] {
             assert!(kinds.contains(&wanted), "no link leads to {wanted}: {kinds:?}");
         }
         // What a walk along links has met, it has met with the browser's own complaints.
