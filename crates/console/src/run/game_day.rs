@@ -41,8 +41,10 @@ pub(crate) fn team(timeline: &[TimelineEvent]) -> Vec<(Part, &str)> {
 }
 
 impl Page<'_> {
+    /// After the end nothing is: a kill only has no end of its own to report.
     fn in_place(&self) -> impl Iterator<Item = &AttackReport> {
-        self.report.attacks.iter().filter(|attack| attack.state == AttackState::Active)
+        let runs = self.report.ended.is_none();
+        self.report.attacks.iter().filter(move |attack| runs && attack.state == AttackState::Active)
     }
 
     fn under_way(&self) -> impl Iterator<Item = &Operation> {

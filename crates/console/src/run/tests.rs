@@ -114,6 +114,13 @@ fn nothing_that_comes_from_outside_becomes_markup() {
 }
 
 #[test]
+fn the_big_screen_says_what_is_in_place_as_long_as_the_run_goes_on() {
+    let shown = |report| game_day::page(&Frame::shown_to(Role::Viewer), &watched(report), None);
+    let in_place = "<dt>In place</dt><dd>kill on east-1";
+    assert!(shown(running()).contains(in_place) && !shown(finished()).contains(in_place));
+}
+
+#[test]
 fn an_open_page_is_sent_no_chart() {
     let fresh = page(&Frame::shown_to(Role::Viewer), &Watched { fresh_only: true, ..watched(running()) });
     assert!(!fresh.contains("id=\"chart-data\"") && shown(Role::Viewer, running()).contains("id=\"chart-data\""));
