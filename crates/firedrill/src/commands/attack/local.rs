@@ -34,12 +34,14 @@ pub(crate) async fn start(start: StartAttack, json: bool) -> anyhow::Result<Outc
         .with_context(|| format!("attacks on this host need root and a journal under {}", start.data.display()))?;
     let id = AttackId(format!("local-{}", std::process::id()));
     let spec = AttackSpec { id, fault: start.fault, node, duration: start.duration, severs_server: false };
+    // Listened for before anything is in place: from then on whoever ends this command wants it undone.
+    let interrupted = interrupted()?;
     let report = faults.inject(spec).await;
     let outcome = print(std::slice::from_ref(&report), json)?;
     if matches!(report.state, AttackState::Active | AttackState::NoEffect) && !faults.active().is_empty() {
         let ended = tokio::select! {
             ended = until_over(&faults, &mut reports) => ended,
-            () = interrupted()? => faults.undo_all("interrupted").await,
+            () = interrupted => faults.undo_all("interrupted").await,
         };
         if ended.is_empty() {
             return Ok(outcome);
