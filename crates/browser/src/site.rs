@@ -26,7 +26,7 @@ const COLLECTIONS: &[&str] = &[
 /// Pages that have a name of their own beside those of the things.
 const OWN: &[&str] = &["new", "calendar", "compare", "blackouts", "presence", "import", "act", "edit", "me", "today"];
 /// What is no page.
-const NO_PAGES: &[&str] = &["/api/", "/assets/", "/logout", "/login/openid"];
+const NO_PAGES: &[&str] = &["/api/", "/assets/", "/logout", "/login/openid", "/audit/export"];
 
 /// One page of each kind.
 #[derive(Debug, Clone, PartialEq, Eq)]

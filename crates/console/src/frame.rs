@@ -28,9 +28,18 @@ pub enum Place {
 }
 
 impl Place {
-    /// Those that have a page, in the order of the navigation.
-    pub const ALL: [Self; 6] =
-        [Self::Fleet, Self::Experiments, Self::Runs, Self::Schedules, Self::Hosts, Self::Evidence];
+    /// All of them, in the order of the navigation.
+    pub const ALL: [Self; 9] = [
+        Self::Fleet,
+        Self::Experiments,
+        Self::Runs,
+        Self::Schedules,
+        Self::Hosts,
+        Self::Evidence,
+        Self::People,
+        Self::Audit,
+        Self::Settings,
+    ];
 
     /// The address of its first page.
     #[must_use]
@@ -95,6 +104,17 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// The parts that who looks may look at.
+    #[must_use]
+    pub fn places(&self) -> Vec<Place> {
+        let may_see = |place: &Place| match place {
+            Place::People => self.may_everywhere(Action::Govern),
+            Place::Audit => self.may_everywhere(Action::Audit),
+            _ => true,
+        };
+        Place::ALL.into_iter().filter(may_see).collect()
+    }
+
     /// Whether who looks may do that to something, so that it is worth a button. The server decides again.
     #[must_use]
     pub fn may(&self, action: Action) -> bool {
@@ -141,6 +161,15 @@ mod tests {
         let paths: BTreeSet<&str> = Place::ALL.iter().map(|place| place.path()).collect();
         let keys: BTreeSet<char> = Place::ALL.iter().map(|place| place.key()).collect();
         assert_eq!((paths.len(), keys.len()), (Place::ALL.len(), Place::ALL.len()));
+    }
+
+    #[test]
+    fn only_who_may_look_at_a_part_is_led_there() {
+        assert_eq!(Frame::shown_to(Role::Admin).places(), Place::ALL);
+        let places = Frame::shown_to(Role::Operator).places();
+        assert!(
+            places.contains(&Place::Settings) && !places.contains(&Place::People) && !places.contains(&Place::Audit)
+        );
     }
 
     #[test]

@@ -4,10 +4,12 @@
 //!
 //! **Where to begin**: [`report::html`] for what is sent to colleagues, [`pages`] for the live console.
 
+pub mod account;
 pub mod act;
 pub mod approvals;
 pub mod assets;
 pub mod attacks;
+pub mod audit;
 pub mod calendar;
 mod chart;
 pub mod cluster;
@@ -20,8 +22,12 @@ pub mod experiments;
 mod fleet;
 mod format;
 mod frame;
+pub mod grants;
+pub mod guard_limits;
 pub mod hosts;
+pub mod messages;
 pub mod pages;
+pub mod people;
 mod phases;
 mod plan;
 pub mod register;
@@ -30,6 +36,7 @@ pub mod run;
 pub mod schedule;
 pub mod schedule_fields;
 pub mod schedules;
+pub mod settings;
 pub mod start;
 pub mod summary;
 pub mod templates;

@@ -1,8 +1,10 @@
 //! The pages, rendered by `firedrill_console` from what the API gives too. One module per part of the console.
 
+mod account;
 mod act;
 mod approvals;
 mod attacks;
+mod audit;
 mod calendar;
 mod cluster;
 mod editor;
@@ -12,12 +14,15 @@ mod fleet;
 mod history;
 mod hosts;
 mod log_in;
+mod messages;
 mod openid;
 mod palette;
+mod people;
 mod problems;
 mod register;
 mod runs;
 mod schedules;
+mod settings;
 mod templates;
 
 pub(crate) use problems::as_pages;
@@ -62,11 +67,15 @@ pub(crate) fn router() -> Routes {
         .route("/login/openid", get(openid::begin))
         .route("/login/openid/return", get(openid::come_back))
         .route("/logout", post(log_in::log_out))
+        .merge(account::router())
+        .merge(audit::router())
         .merge(calendar::router())
         .merge(evidence::router())
         .merge(hosts::router())
+        .merge(people::router())
         .merge(register::router())
         .merge(runs::router())
+        .merge(settings::router())
         .merge(schedules::router())
         .merge(experiments::router())
         .merge(attacks::router())

@@ -106,15 +106,25 @@ pub(super) async fn record(
 /// # Errors
 /// The store cannot be read.
 pub(crate) async fn verify(server: &Server) -> Result<Verified, StoreError> {
-    let mut check = Check::default();
-    let mut after = 0;
+    Ok(verify_holding(server, "").await?.0)
+}
+
+/// The same, and whether it holds a head that somebody has noted: an entry with that hash, before anything broken.
+///
+/// # Errors
+/// The store cannot be read.
+pub(crate) async fn verify_holding(server: &Server, noted: &str) -> Result<(Verified, bool), StoreError> {
+    let (mut check, mut held, mut after) = (Check::default(), false, 0);
     loop {
         let rows = server.store.audit_after(after, PAGE_ROWS).await?;
         let last = rows.last().map(|row| row.sequence);
-        rows.into_iter().map(entry).for_each(|entry| check.next(&entry));
+        for row in rows {
+            check.next(&entry(row));
+            held |= check.verified.head == noted;
+        }
         match last {
             Some(last) if last > after => after = last,
-            _ => return Ok(check.finish()),
+            _ => return Ok((check.finish(), held)),
         }
     }
 }

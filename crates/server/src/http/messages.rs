@@ -39,18 +39,26 @@ async fn put_receiver(
     receiver: Path<String>,
     Body(body): Body<Value>,
 ) -> Result<Json<ReceiverView>, Failure> {
-    let channel = channel(body)?;
+    let channel = channel(body, "docs/messages.md shows each kind")?;
     Ok(Json(messaging::put_receiver(&server, name(receiver, "receiver")?, &channel).await?))
 }
 
-/// A channel out of JSON. Of what is wrong only names of fields are repeated: a value in the wrong place may be a secret.
-fn channel(body: Value) -> Result<Channel, Problem> {
+/// A channel out of JSON. Of what is wrong only names of fields are repeated: a value in the wrong place may be a
+/// secret. `see` says where each kind is shown.
+///
+/// # Errors
+/// It is none.
+pub(crate) fn channel(body: Value, see: &str) -> Result<Channel, Problem> {
     serde_json::from_value(body).map_err(|error| {
         let said = error.to_string();
         let harmless = said.starts_with("missing field") || said.starts_with("unknown field");
-        let what = if harmless { said.as_str() } else { "its kind is unknown, or a value has the wrong type" };
-        problem(RECEIVER, format!("this is no receiver: {what}; docs/messages.md shows each kind; nothing was kept"))
+        no_channel(if harmless { said.as_str() } else { "its kind is unknown, or a value has the wrong type" }, see)
     })
+}
+
+/// What somebody has sent is no channel.
+pub(crate) fn no_channel(what: &str, see: &str) -> Problem {
+    problem(RECEIVER, format!("this is no receiver: {what}; {see}; nothing was kept"))
 }
 
 async fn remove_receiver(State(server): State<Arc<Server>>, receiver: Path<String>) -> Result<Json<Done>, Failure> {

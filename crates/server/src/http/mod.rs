@@ -27,6 +27,7 @@ mod timeline;
 pub(crate) use attacks::{admitted as attack_admitted, take_out};
 pub(crate) use clusters::{ask, fingerprints};
 pub(crate) use hosts::{all as all_hosts, find as find_host, keep_out};
+pub(crate) use messages::{channel, no_channel};
 pub use openapi::openapi;
 pub(crate) use routes::Routes;
 pub(crate) use runs::{RUNS_ARE_LISTED, find as find_run, halt_run};

@@ -29,8 +29,11 @@ fn every_page_can_be_used_by_everybody() {
         let browser = visit(&fleet).await.expect("a browser");
         let pages = site::pages(&browser, server).await.expect("all pages");
         let kinds: Vec<&str> = pages.iter().map(|page| page.kind.as_str()).collect();
-        for wanted in ["/", "/clusters/{}", "/runs/{}", "/experiments", "/schedules", "/hosts", "/evidence"] {
-            assert!(kinds.contains(&wanted), "no link leads to {wanted}: {kinds:?}");
+        let places =
+            ["/", "/experiments", "/runs", "/schedules", "/hosts", "/evidence", "/people", "/audit", "/settings"];
+        let within = ["/clusters/{}", "/clusters/{}/fingerprint", "/runs/{}", "/settings/guards", "/settings/messages"];
+        for wanted in places.iter().chain(&within) {
+            assert!(kinds.contains(wanted), "no link leads to {wanted}: {kinds:?}");
         }
         // What a walk along links has met, it has met with the browser's own complaints.
         let mut wrong = browser.complaints().await.expect("a log");

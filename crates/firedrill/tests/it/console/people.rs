@@ -1,8 +1,9 @@
 //! Who may do what, as the pages show it and the server decides it.
 
-use super::{SOON, visit};
+use super::{SOON, holds, visit};
 use crate::fleet::{Fleet, block_on};
-use firedrill_api::access::AddUser;
+use firedrill_api::access::{AddUser, CreateToken, SetTeam};
+use firedrill_model::Span;
 use firedrill_model::access::{Grant, Role};
 use firedrill_sandbox::Profile;
 use serde_json::json;
@@ -20,7 +21,7 @@ fn somebody_who_only_looks_can_halt_and_can_start_nothing() {
             password: PASSWORD.to_owned(),
             grants: vec![Grant::everywhere(role)],
         };
-        // The first user closes the server; the second is added by hand of the first, on the page.
+        // The first user closes the server; the second is added by the first, on the page of people.
         fleet.client.add_user(&user("ada", Role::Admin)).await.expect("an admin");
         browser.go(&format!("{server}/hosts")).await.expect("a page");
         browser.read("h1", "Log in", SOON).await.expect("nobody gets in without a name");
@@ -36,7 +37,32 @@ fn somebody_who_only_looks_can_halt_and_can_start_nothing() {
         let login = firedrill_api::access::LogIn { user: "ada".into(), password: PASSWORD.into(), code: None };
         let session = fleet.client.log_in(&login).await.expect("a session");
         let admin = firedrill_api::client::Client::new(server).expect("an address").with_credential(&session.token);
-        admin.add_user(&user("vera", Role::Viewer)).await.expect("a viewer");
+        browser.click("nav.places a[href='/people']").await.expect("people");
+        browser.fill("#name", "vera").await.expect("a field");
+        browser.fill("#password", PASSWORD).await.expect("a field");
+        browser.click("form[action='/people/users'] button.primary").await.expect("add her");
+        browser.arrive("/people/users/vera", SOON).await.expect("her page");
+        browser.read("main", "viewer of everything", SOON).await.expect("the least role is the first one");
+        let team = SetTeam { grants: vec![], members: vec!["vera".parse().expect("a name")] };
+        admin.set_team(&"dba".parse().expect("a name"), &team).await.expect("a team");
+        let grants = vec![Grant::everywhere(Role::Viewer)];
+        let token = CreateToken { label: "<b>nightly</b>".to_owned(), grants, good_for: Span::secs(3600) };
+        admin.create_token(&token).await.expect("a token");
+        let mut wrong = Vec::new();
+        for path in [
+            "/people",
+            "/people/users/vera",
+            "/people/users/ada",
+            "/people/teams/dba",
+            "/account",
+            "/audit",
+            "/audit/check",
+        ] {
+            browser.go(&format!("{server}{path}")).await.expect("a page");
+            browser.see("h1", SOON).await.expect("a heading");
+            wrong.extend(holds(&browser, path).await.expect("looked at"));
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 
         browser.click(".who button").await.expect("log out");
         browser.read("h1", "Log in", SOON).await.expect("out");
