@@ -229,7 +229,7 @@ mod tests {
         };
         let html = team(&Frame::shown_to(Role::Admin), &shown);
         assert!(html.contains("Remove team dba") && html.contains("value=\"bob\""), "{html}");
-        assert!(html.contains("aria-label=\"Take “admin of everything” from dba\""), "{html}");
+        assert!(html.contains("aria-label=\"Take away “admin of everything” from dba\""), "{html}");
     }
 
     #[test]

@@ -127,6 +127,8 @@ async fn resume(State(server): State<Arc<Server>>, headers: HeaderMap) -> Result
 fn back(headers: &HeaderMap) -> Redirect {
     let from = headers.get(REFERER).and_then(|from| from.to_str().ok());
     let path = from.and_then(|from| from.split_once("://")?.1.split_once('/')).map(|(_, path)| format!("/{path}"));
+    // What is asked of a page is given up: it may be anything.
+    let path = path.map(|path| path.split(['?', '#']).next().unwrap_or_default().to_owned());
     Redirect::to(log_in::own_page(path.as_deref().unwrap_or("/")))
 }
 

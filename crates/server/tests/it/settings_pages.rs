@@ -75,7 +75,7 @@ async fn receivers_and_rules_are_kept_tested_and_removed() {
     let (status, to, _) = send(&fixture, &format!("{PAGE}/receivers"), &[("name", "chat"), ("channel", &yaml)]).await;
     assert_eq!((status.as_u16(), to.as_str()), (303, PAGE));
     let shown = page(&fixture, PAGE).await;
-    assert!(shown.contains("Test receiver chat") && !shown.contains("5ecret"), "{shown}");
+    assert!(shown.contains("Send a test to chat") && !shown.contains("5ecret"), "{shown}");
 
     let (status, to, _) = send(&fixture, &format!("{PAGE}/receivers/chat/test"), &[]).await;
     assert_eq!(status, 303);

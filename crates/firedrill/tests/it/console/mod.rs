@@ -1,6 +1,7 @@
 //! The console as people use it: a real browser, a real fleet.
 
 mod drill;
+mod editor;
 mod pages;
 mod people;
 mod watching;
