@@ -3,12 +3,46 @@
 use super::{SOON, holds, visit};
 use crate::fleet::{Fleet, block_on};
 use firedrill_api::access::{AddUser, CreateToken, SetTeam};
+use firedrill_api::client::Client;
+use firedrill_browser::Browser;
 use firedrill_model::Span;
 use firedrill_model::access::{Grant, Role};
 use firedrill_sandbox::Profile;
 use serde_json::json;
 
 const PASSWORD: &str = "correct horse battery staple";
+
+/// Adds a viewer on the page of people, and looks at every page of people, of one's own account and of the audit log.
+async fn manage(browser: &Browser, server: &str, admin: &Client) {
+    browser.click("nav.places a[href='/people']").await.expect("people");
+    browser.fill("#name", "vera").await.expect("a field");
+    browser.fill("#password", PASSWORD).await.expect("a field");
+    browser.click("form[action='/people/users'] button.primary").await.expect("add her");
+    browser.arrive("/people/users/vera", SOON).await.expect("her page");
+    browser.read("main", "viewer of everything", SOON).await.expect("the least role is the first one");
+    let team = SetTeam { grants: vec![], members: vec!["vera".parse().expect("a name")] };
+    admin.set_team(&"dba".parse().expect("a name"), &team).await.expect("a team");
+    let grants = vec![Grant::everywhere(Role::Viewer)];
+    let token = CreateToken { label: "<b>nightly</b>".to_owned(), grants, good_for: Span::secs(3600) };
+    admin.create_token(&token).await.expect("a token");
+    // The browser has written down that the wrong password was refused.
+    let mut wrong = browser.complaints().await.expect("a log");
+    wrong.retain(|line| !(line.contains("/login") && line.contains("401")));
+    for path in [
+        "/people",
+        "/people/users/vera",
+        "/people/users/ada",
+        "/people/teams/dba",
+        "/account",
+        "/audit",
+        "/audit/check",
+    ] {
+        browser.go(&format!("{server}{path}")).await.expect("a page");
+        browser.see("h1", SOON).await.expect("a heading");
+        wrong.extend(holds(&browser, path).await.expect("looked at"));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
 
 #[test]
 fn somebody_who_only_looks_can_halt_and_can_start_nothing() {
@@ -36,35 +70,8 @@ fn somebody_who_only_looks_can_halt_and_can_start_nothing() {
         browser.read(".who", "ada", SOON).await.expect("ada is in");
         let login = firedrill_api::access::LogIn { user: "ada".into(), password: PASSWORD.into(), code: None };
         let session = fleet.client.log_in(&login).await.expect("a session");
-        let admin = firedrill_api::client::Client::new(server).expect("an address").with_credential(&session.token);
-        browser.click("nav.places a[href='/people']").await.expect("people");
-        browser.fill("#name", "vera").await.expect("a field");
-        browser.fill("#password", PASSWORD).await.expect("a field");
-        browser.click("form[action='/people/users'] button.primary").await.expect("add her");
-        browser.arrive("/people/users/vera", SOON).await.expect("her page");
-        browser.read("main", "viewer of everything", SOON).await.expect("the least role is the first one");
-        let team = SetTeam { grants: vec![], members: vec!["vera".parse().expect("a name")] };
-        admin.set_team(&"dba".parse().expect("a name"), &team).await.expect("a team");
-        let grants = vec![Grant::everywhere(Role::Viewer)];
-        let token = CreateToken { label: "<b>nightly</b>".to_owned(), grants, good_for: Span::secs(3600) };
-        admin.create_token(&token).await.expect("a token");
-        // The browser has written down that the wrong password was refused.
-        let mut wrong = browser.complaints().await.expect("a log");
-        wrong.retain(|line| !(line.contains("/login") && line.contains("401")));
-        for path in [
-            "/people",
-            "/people/users/vera",
-            "/people/users/ada",
-            "/people/teams/dba",
-            "/account",
-            "/audit",
-            "/audit/check",
-        ] {
-            browser.go(&format!("{server}{path}")).await.expect("a page");
-            browser.see("h1", SOON).await.expect("a heading");
-            wrong.extend(holds(&browser, path).await.expect("looked at"));
-        }
-        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        let admin = Client::new(server).expect("an address").with_credential(&session.token);
+        manage(&browser, server, &admin).await;
 
         browser.click(".who button").await.expect("log out");
         browser.read("h1", "Log in", SOON).await.expect("out");
