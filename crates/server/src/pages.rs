@@ -138,3 +138,24 @@ async fn asset(Path(name): Path<String>) -> Result<Response, Failure> {
     let headers = [(CONTENT_TYPE, asset.media_type), (CACHE_CONTROL, "max-age=60")];
     Ok((headers, asset.bytes).into_response())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::header::LOCATION;
+
+    #[test]
+    fn a_button_leads_back_to_its_page_and_to_no_other_site() {
+        for (from, to) in [
+            ("http://127.0.0.1:7070/hosts?q=a%20b&page=2", "/hosts"),
+            ("http://127.0.0.1:7070/runs/018f-1#timeline", "/runs/018f-1"),
+            ("http://127.0.0.1:7070", "/"),
+            ("http://127.0.0.1:7070//evil.example", "/"),
+            ("nonsense", "/"),
+        ] {
+            let headers = HeaderMap::from_iter([(REFERER, from.parse().expect("a header"))]);
+            let response = back(&headers).into_response();
+            assert_eq!(response.headers()[LOCATION], to, "{from}");
+        }
+    }
+}
