@@ -39,7 +39,7 @@ async fn manage(browser: &Browser, server: &str, admin: &Client) {
     ] {
         browser.go(&format!("{server}{path}")).await.expect("a page");
         browser.see("h1", SOON).await.expect("a heading");
-        wrong.extend(holds(&browser, path).await.expect("looked at"));
+        wrong.extend(holds(browser, path).await.expect("looked at"));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
