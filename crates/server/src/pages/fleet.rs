@@ -2,7 +2,9 @@
 
 use super::frame;
 use crate::access::Acting;
+use crate::clock::now;
 use crate::experiment;
+use crate::guards;
 use crate::problem::Failure;
 use crate::server::{Server, run_entry};
 use axum::extract::{Query, State};
@@ -32,7 +34,8 @@ pub(super) async fn overview(
     for id in views.iter().flat_map(|view| &view.operations).take(UNDER_WAY_MAX) {
         under_way.operations.extend(store.operation(id).await?);
     }
-    for cluster in store.open_attacks().await?.into_iter().filter_map(|attack| attack.cluster) {
+    let (open, at) = (store.open_attacks().await?, now());
+    for cluster in open.into_iter().filter(|attack| guards::stays(attack, at)).filter_map(|attack| attack.cluster) {
         *under_way.attacks.entry(cluster).or_default() += 1;
     }
     let runs = store.runs(NEWEST_ROWS).await?.into_iter().map(run_entry);
